@@ -1,0 +1,38 @@
+//! `atoma connect`: an OpenAI-compatible endpoint on this machine that pays from one's own wallet.
+
+use crate::cli::Connect as Arguments;
+use crate::home::Home;
+use crate::network;
+use crate::output;
+use anyhow::Result;
+use atoma_client::market::ChainMarket;
+use atoma_client::proxy::{self, ConnectConfig};
+use atoma_client::{Policy, SessionConfig};
+use atoma_types::Units;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+pub(crate) async fn run(home: &Home, arguments: &Arguments) -> Result<()> {
+    let wallet = arguments.payer.load(home)?;
+    let chain = network::connect(home, &arguments.network).await?;
+    let policy = Policy { units: Units(arguments.units), ..Policy::default() };
+    let journal = home.folder("client")?.join("journal.sqlite");
+    let config = ConnectConfig {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port)),
+        session: SessionConfig { journal, policy },
+    };
+    let handle = proxy::spawn(config, Arc::new(ChainMarket::new(chain, wallet.clone()))).await?;
+    println!("{} {}/v1", output::bold("endpoint"), handle.url());
+    println!("models   {}", handle.session.models().await.join(", "));
+    println!("wallet   {} (whoever reaches this port spends from it)", wallet.address());
+    super::interrupted().await;
+    if arguments.close {
+        for (stack, until_ms) in handle.session.close_all().await? {
+            println!(
+                "closing  {stack}: `atoma stack refund {stack}` after {until_ms} ms of the chain's clock"
+            );
+        }
+    }
+    handle.drain().await;
+    Ok(())
+}

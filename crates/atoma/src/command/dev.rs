@@ -1,0 +1,184 @@
+//! `atoma dev`: a whole market on this machine.
+
+use crate::cli::Dev as Arguments;
+use crate::home::{self, Home};
+use crate::market::{self, Market, MarketConfig};
+use crate::network::Announcement;
+use crate::output::{self, Step};
+use anyhow::{Context, Result};
+use atoma_client::market::ChainMarket;
+use atoma_gateway::{GatewayConfig, GatewayHandle, NewKey};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub(crate) async fn run(home: &Home, arguments: &Arguments) -> Result<()> {
+    let engine = super::model::reference_engine(home).await?;
+    let model = engine.model().to_owned();
+    let folder = Folder::new(home, arguments)?;
+    let step = Step::start("starting the chain and the nodes");
+    let market = Market::start(market_config(arguments, &folder.path, engine)).await?;
+    drop(step);
+    let step = Step::start("starting the gateway and buying its first stacks");
+    let gateway = start_gateway(arguments, &folder.path, &market, &model).await?;
+    let announcement = announce(&folder, &market, &gateway, model).await?;
+    drop(step);
+    if !arguments.ephemeral {
+        home::write_private(&home.announcement(), &serde_json::to_vec_pretty(&announcement)?)?;
+    }
+    if arguments.json {
+        println!("{}", serde_json::to_string(&announcement)?);
+        tokio::select! {
+            () = super::interrupted() => {}
+            () = input_closed() => {}
+        }
+    } else {
+        banner(&announcement);
+        super::interrupted().await;
+    }
+    drain(home, arguments, market, gateway).await
+}
+
+/// Where this run keeps its state; an ephemeral one removes it again.
+struct Folder {
+    path: PathBuf,
+    ephemeral: bool,
+}
+
+impl Folder {
+    fn new(home: &Home, arguments: &Arguments) -> Result<Self> {
+        let path = match arguments.ephemeral {
+            true => home.folder(&format!("dev-{}", std::process::id()))?,
+            false => home.dev(),
+        };
+        if arguments.reset && path.exists() {
+            std::fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        home::create_private(&path)?;
+        Ok(Self { path, ephemeral: arguments.ephemeral })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.ephemeral {
+            // Left behind, it is only litter.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+fn market_config(
+    arguments: &Arguments,
+    folder: &Path,
+    engine: Arc<dyn atoma_inference::Engine>,
+) -> MarketConfig {
+    let port = if arguments.ephemeral { 0 } else { arguments.rpc_port };
+    let devnet = atoma_devnet::Config {
+        listen: local(port),
+        store: (!arguments.ephemeral).then(|| folder.join("devnet.redb")),
+        ..atoma_devnet::Config::default()
+    };
+    let settle = atoma_node::Settle { age_ms: 60_000, ..atoma_node::Settle::default() };
+    let admission = atoma_node::Admission::default();
+    MarketConfig {
+        nodes: arguments.nodes,
+        engine,
+        devnet,
+        folder: folder.to_owned(),
+        price: market::PRICE,
+        settle,
+        admission,
+    }
+}
+
+async fn start_gateway(
+    arguments: &Arguments,
+    folder: &Path,
+    market: &Market,
+    model: &str,
+) -> Result<GatewayHandle> {
+    let folder = folder.join("gateway");
+    let wallet = market::funded_wallet(market.chain.deployment(), &market.chain, &folder).await?;
+    let config = GatewayConfig { listen: local(arguments.port), ..GatewayConfig::local(&folder) };
+    let paying = Arc::new(ChainMarket::new(market.chain.clone(), wallet));
+    let gateway = atoma_gateway::spawn(config, paying)
+        .await
+        .context("the gateway cannot start (--port chooses another)")?;
+    gateway
+        .session
+        .prepare(model)
+        .await
+        .map_err(|error| anyhow::anyhow!("cannot buy units: {}", error.message))?;
+    Ok(gateway)
+}
+
+async fn announce(
+    folder: &Folder,
+    market: &Market,
+    gateway: &GatewayHandle,
+    model: String,
+) -> Result<Announcement> {
+    Ok(Announcement {
+        base_url: format!("{}/v1", gateway.url()),
+        api_key: api_key(&folder.path.join("gateway"), gateway).await?,
+        model,
+        rpc_url: market.devnet.url(),
+        nodes: market.nodes.iter().map(|node| node.handle.url()).collect(),
+    })
+}
+
+/// The key that an earlier run printed, or a new one. Only a development gateway keeps its key readable.
+async fn api_key(folder: &Path, gateway: &GatewayHandle) -> Result<String> {
+    let file = folder.join("dev-api-key");
+    if let Ok(key) = std::fs::read_to_string(&file) {
+        return Ok(key);
+    }
+    let created = gateway.create_key(NewKey { name: "dev".to_owned(), budget: None }).await?;
+    home::write_private(&file, created.secret.as_bytes())?;
+    Ok(created.secret)
+}
+
+fn banner(announcement: &Announcement) {
+    let Announcement { base_url, api_key, model, rpc_url, nodes } = announcement;
+    println!("{}", output::bold("The market is open."));
+    println!("  endpoint  {base_url}");
+    println!("  key       {api_key}");
+    println!("  model     {model}");
+    println!("  chain     {rpc_url}");
+    println!("  nodes     {}", nodes.join(" "));
+    println!("\nPaste this:\n");
+    println!(
+        "  curl {base_url}/chat/completions -H 'Authorization: Bearer {api_key}' -H 'Content-Type: application/json' \\"
+    );
+    println!(
+        "    -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"What is the capital of France? Answer in one sentence.\"}}]}}'"
+    );
+    println!(
+        "\nOr, in another terminal: `atoma chat` (`cargo run --release -- chat`). Ctrl-C drains and stops."
+    );
+}
+
+async fn drain(home: &Home, arguments: &Arguments, market: Market, gateway: GatewayHandle) -> Result<()> {
+    eprintln!("draining: finishing what runs, acknowledging, settling");
+    if !arguments.ephemeral {
+        // The next `chat` should say that nothing runs rather than fail to connect.
+        let _ = std::fs::remove_file(home.announcement());
+    }
+    gateway.drain(false).await?;
+    market.drain().await
+}
+
+/// Waits for the end of standard input. The reading thread ends with the process.
+async fn input_closed() {
+    let (closed, wait) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = closed.send(());
+    });
+    let _ = wait.await;
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}

@@ -1,0 +1,140 @@
+//! `atoma node`: run a node and earn.
+
+use crate::cli::{Network, Node as Arguments};
+use crate::home::{self, Home};
+use crate::network;
+use crate::output::{self, Step};
+use anyhow::{Context, Result, bail};
+use atoma_chain::{ChainClient, Wallet};
+use atoma_node::{NodeConfig, Offering, Parts, Registration, SuiMarket};
+use atoma_types::NodeId;
+use atoma_types::onchain::Deployment;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
+    match arguments {
+        Arguments::Init { folder } => init(&folder),
+        Arguments::Register { folder, endpoint, listen, task, price, max_units, network } => {
+            let offering = Offering { task, price, max_units };
+            register(home, &folder, endpoint, listen, offering, &network).await
+        }
+        Arguments::Run { config, network } => serve(home, &config, &network).await,
+        Arguments::List { network, json } => list(home, &network, json).await,
+    }
+}
+
+fn wallet_file(folder: &Path) -> PathBuf {
+    folder.join("wallet.key")
+}
+
+fn receipt_key_file(folder: &Path) -> PathBuf {
+    folder.join("receipt.key")
+}
+
+fn init(folder: &Path) -> Result<()> {
+    home::create_private(folder)?;
+    let wallet = Wallet::load_or_create(wallet_file(folder))?;
+    atoma_node::load_or_create_key(&receipt_key_file(folder))?;
+    let shown = folder.display();
+    println!("keys    {shown}");
+    println!("wallet  {}", wallet.address());
+    println!("next    send the wallet coins for collateral and gas; on a devnet:");
+    println!("        atoma wallet faucet --wallet {}", wallet_file(folder).display());
+    println!("then    atoma node register {shown} --endpoint http://127.0.0.1:8090 --task 1 --price 200000");
+    Ok(())
+}
+
+async fn register(
+    home: &Home,
+    folder: &Path,
+    endpoint: String,
+    listen: SocketAddr,
+    offering: Offering,
+    network: &Network,
+) -> Result<()> {
+    let wallet = load_wallet(folder)?;
+    let receipt_key = atoma_node::load_key(&receipt_key_file(folder))?.public_key();
+    let chain = network::connect(home, network).await?;
+    let registration =
+        Registration { endpoint, receipt_key, payout: None, collateral: None, offerings: vec![offering] };
+    let step = Step::start("registering");
+    let node = atoma_node::register_if_needed(&chain, &wallet, &registration).await?;
+    drop(step);
+    let config = folder.join("node.toml");
+    let text = configuration(folder, listen, node, offering, chain.deployment())?;
+    std::fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
+    println!("node    {node}, offering task {} at {}", offering.task, offering.price);
+    println!("wrote   {}", config.display());
+    println!("next    atoma node run {}", config.display());
+    Ok(())
+}
+
+fn configuration(
+    folder: &Path,
+    listen: SocketAddr,
+    node: NodeId,
+    offering: Offering,
+    deployment: &Deployment,
+) -> Result<String> {
+    let folder = folder.canonicalize().context("the node's folder is gone")?;
+    let quoted = |path: PathBuf| serde_json::to_string(&path);
+    Ok(format!(
+        "# Written by `atoma node register`.\nnode = {node}\ntasks = [{}]\nlisten = \"{listen}\"\njournal = {}\n\
+         receipt_key = {}\nwallet = {}\n\n[deployment]\nnetwork = {:?}\nrpc_url = {:?}\npackage = \"{}\"\ndb = \"{}\"\n\
+         treasury = \"{}\"\ncoin_type = {:?}\n",
+        offering.task,
+        quoted(folder.join("journal.sqlite"))?,
+        quoted(receipt_key_file(&folder))?,
+        quoted(wallet_file(&folder))?,
+        deployment.network,
+        deployment.rpc_url,
+        deployment.package,
+        deployment.db,
+        deployment.treasury,
+        deployment.coin_type,
+    ))
+}
+
+fn load_wallet(folder: &Path) -> Result<Wallet> {
+    let file = wallet_file(folder);
+    if !file.exists() {
+        bail!("no key at {}; make the folder with `atoma node init {}`", file.display(), folder.display());
+    }
+    Ok(Wallet::load(&file)?)
+}
+
+async fn serve(home: &Home, path: &Path, network: &Network) -> Result<()> {
+    let config = NodeConfig::load(path)?;
+    let wallet = Wallet::load(&config.wallet)?;
+    let receipt_key = atoma_node::load_key(&config.receipt_key)?;
+    let named = network.rpc.is_some() || network.deployment.is_some();
+    let chain = match config.deployment.clone().filter(|_| !named) {
+        Some(deployment) => ChainClient::connect(deployment).await?,
+        None => network::connect(home, network).await?,
+    };
+    let engine = super::model::reference_engine(home).await?;
+    let market = Arc::new(SuiMarket::new(chain, wallet));
+    let handle = atoma_node::spawn(config, Parts { market, receipt_key, engines: vec![engine] }).await?;
+    println!("{} {} at {}", output::bold("node"), handle.node(), handle.url());
+    super::interrupted().await;
+    eprintln!("draining: finishing what runs and settling");
+    Ok(handle.drain().await?)
+}
+
+async fn list(home: &Home, network: &Network, json: bool) -> Result<()> {
+    let chain = network::connect(home, network).await?;
+    let nodes = chain.nodes().await?;
+    if json {
+        println!("{}", serde_json::to_string(&nodes)?);
+        return Ok(());
+    }
+    println!("{:<6}{:<12}{:<14}endpoint", "node", "reputation", "collateral");
+    for node in nodes {
+        let disabled = if node.disabled_ms == 0 { "" } else { " (disabled)" };
+        let collateral = node.collateral.display_coins();
+        println!("{:<6}{:<12}{collateral:<14}{}{disabled}", node.id, node.reputation, node.endpoint);
+    }
+    Ok(())
+}

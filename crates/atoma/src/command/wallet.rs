@@ -1,0 +1,73 @@
+//! `atoma wallet`: keys and coins.
+
+use crate::cli::{Network, Payer, Wallet as Arguments};
+use crate::home::Home;
+use crate::network;
+use anyhow::{Result, bail};
+use atoma_chain::{Call, Wallet};
+use atoma_types::{Address, Amount};
+
+pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
+    match arguments {
+        Arguments::New(payer) => create(home, &payer),
+        Arguments::Address(payer) => {
+            println!("{}", payer.load(home)?.address());
+            Ok(())
+        }
+        Arguments::Balance { payer, network, address, json } => {
+            let owner = match address {
+                Some(address) => address,
+                None => payer.load(home)?.address(),
+            };
+            balance(home, &network, owner, json).await
+        }
+        Arguments::Faucet { payer, network } => faucet(home, &payer, &network).await,
+        Arguments::Send { to, amount, payer, network } => send(home, &payer, &network, to, amount).await,
+        Arguments::Export { payer, yes_show_my_secret } => {
+            if !yes_show_my_secret {
+                bail!("whoever sees the key can spend everything; repeat with --yes-show-my-secret");
+            }
+            println!("{}", payer.load(home)?.export().as_str());
+            Ok(())
+        }
+    }
+}
+
+fn create(home: &Home, payer: &Payer) -> Result<()> {
+    let path = payer.path(home);
+    let wallet = Wallet::generate()?;
+    wallet.save_new(&path)?;
+    println!("address {}", wallet.address());
+    println!(
+        "key     {} (whoever reads this file can spend everything: keep a copy in a safe place)",
+        path.display()
+    );
+    Ok(())
+}
+
+async fn balance(home: &Home, network: &Network, owner: Address, json: bool) -> Result<()> {
+    let chain = network::connect(home, network).await?;
+    let balances = chain.balances(owner).await?;
+    if json {
+        println!("{}", serde_json::json!({ "address": owner, "coin": balances.coin, "gas": balances.gas }));
+    } else {
+        println!("address {owner}");
+        println!("coin    {} ({})", balances.coin.display_coins(), chain.deployment().coin_type);
+        println!("gas     {} MIST", balances.gas);
+    }
+    Ok(())
+}
+
+async fn faucet(home: &Home, payer: &Payer, network: &Network) -> Result<()> {
+    let chain = network::connect(home, network).await?;
+    let owner = payer.load(home)?.address();
+    atoma_chain::faucet(chain.deployment(), owner).await?;
+    balance(home, network, owner, false).await
+}
+
+async fn send(home: &Home, payer: &Payer, network: &Network, to: Address, amount: Amount) -> Result<()> {
+    let chain = network::connect(home, network).await?;
+    let executed = payer.load(home)?.execute(&chain, Call::TransferCoin { to, amount }).await?;
+    println!("sent {} to {to} in {}", amount.display_coins(), executed.digest);
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! A whole market in one process: a devnet, a task, and nodes that sell it. `atoma dev`, `atoma demo` and the
+//! benchmarks differ only in what they put on top.
+
+use anyhow::{Context, Result};
+use atoma_chain::{AddModel, Call, ChainClient, CreateTask, Wallet};
+use atoma_devnet::Devnet;
+use atoma_inference::Engine;
+use atoma_node::{NodeConfig, NodeHandle, Offering, Parts, Registration, SuiMarket};
+use atoma_types::amount::UnitWeights;
+use atoma_types::onchain::{Deployment, Event};
+use atoma_types::{Address, Amount, Hash32, ModelId, Price, TaskId, Units};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Role of a chat task.
+const ROLE_CHAT: u8 = 0;
+/// What nodes ask in development, in base units per million units.
+pub const PRICE: Price = Price(200_000);
+/// How far apart nodes ask: each of four a quarter of the lowest price more.
+const PRICE_STEPS: u64 = 4;
+/// Share of a payment that the model's creator receives.
+const CREATOR_FEE_PERMILLE: u64 = 20;
+const SURCHARGE_PERMILLE: u64 = 5;
+/// What a new participant is given to start with.
+const GRANT_GAS_MIST: u64 = 100_000_000_000;
+const GRANT_COINS: Amount = Amount(5_000_000_000);
+
+/// What to start.
+#[derive(Clone)]
+pub struct MarketConfig {
+    pub nodes: u8,
+    /// The engine that all nodes share.
+    pub engine: Arc<dyn Engine>,
+    pub devnet: atoma_devnet::Config,
+    /// Keys and journals, one folder per participant.
+    pub folder: PathBuf,
+    /// The lowest price; others ask up to twice as much, which is the ceiling.
+    pub price: Price,
+    /// How eagerly nodes settle.
+    pub settle: atoma_node::Settle,
+    pub admission: atoma_node::Admission,
+}
+
+/// A running market.
+pub struct Market {
+    pub devnet: Devnet,
+    pub chain: ChainClient,
+    pub creator: Wallet,
+    pub task: TaskId,
+    pub nodes: Vec<RunningNode>,
+}
+
+/// A node and the wallet it earns into.
+pub struct RunningNode {
+    pub handle: NodeHandle,
+    pub wallet: Wallet,
+    pub config: NodeConfig,
+}
+
+impl Market {
+    /// Starts everything; what exists already in the folder and on the chain is taken up again.
+    pub async fn start(config: MarketConfig) -> Result<Self> {
+        let devnet = atoma_devnet::spawn(config.devnet.clone()).await?;
+        let chain = ChainClient::connect(devnet.deployment().clone()).await?;
+        let creator = funded_wallet(chain.deployment(), &chain, &config.folder.join("creator")).await?;
+        let task = offer(&chain, &creator, config.engine.model(), ceiling(config.price)).await?;
+        let mut nodes = Vec::with_capacity(usize::from(config.nodes));
+        for index in 0..config.nodes {
+            nodes.push(start_node(&chain, &config, task, index).await?);
+        }
+        Ok(Self { devnet, chain, creator, task, nodes })
+    }
+
+    /// Stops in order: nodes settle what they hold, then the chain goes.
+    pub async fn drain(self) -> Result<()> {
+        let drained = futures::future::join_all(self.nodes.into_iter().map(|node| node.handle.drain())).await;
+        self.devnet.shutdown().await;
+        drained.into_iter().collect::<Result<Vec<()>, _>>()?;
+        Ok(())
+    }
+}
+
+/// The folder's wallet, with coins to start with if it has none.
+pub async fn funded_wallet(deployment: &Deployment, chain: &ChainClient, folder: &Path) -> Result<Wallet> {
+    crate::home::create_private(folder)?;
+    let wallet = Wallet::load_or_create(folder.join("wallet.key"))?;
+    let balances = chain.balances(wallet.address()).await?;
+    if balances.gas == 0 || balances.coin.is_zero() {
+        fund(deployment, wallet.address()).await?;
+    }
+    Ok(wallet)
+}
+
+/// Coins from the devnet's faucet: enough to run a node or to buy stacks for a long time.
+async fn fund(deployment: &Deployment, recipient: Address) -> Result<()> {
+    let body = serde_json::json!({ "recipient": recipient, "sui": GRANT_GAS_MIST, "usd": GRANT_COINS });
+    let response = reqwest::Client::new()
+        .post(format!("{}/devnet/v1/faucet", deployment.rpc_url))
+        .json(&body)
+        .send()
+        .await
+        .context("the faucet does not answer")?;
+    response.error_for_status().context("the faucet refused")?;
+    Ok(())
+}
+
+/// The task that sells `model`, created with its model if it is not there.
+async fn offer(chain: &ChainClient, creator: &Wallet, model: &str, ceiling: Price) -> Result<TaskId> {
+    let models = chain.models().await?;
+    let model = match models.iter().find(|row| row.label == model && !row.disabled) {
+        Some(row) => row.id,
+        None => add_model(chain, creator, model).await?,
+    };
+    let tasks = chain.tasks().await?;
+    match tasks.iter().find(|task| task.model == model && !task.deprecated) {
+        Some(task) => Ok(task.id),
+        None => create_task(chain, creator, model, ceiling).await,
+    }
+}
+
+async fn add_model(chain: &ChainClient, creator: &Wallet, label: &str) -> Result<ModelId> {
+    let call = Call::AddModel(AddModel {
+        label: label.to_owned(),
+        modality: ROLE_CHAT,
+        weights_root: Hash32::ZERO,
+        creator_fee_permille: CREATOR_FEE_PERMILLE,
+    });
+    let executed = creator.execute(chain, call).await?;
+    let added = executed.events.iter().find_map(|event| match event {
+        Event::ModelAdded(added) => Some(added.model),
+        _ => None,
+    });
+    added.context("adding the model executed without its event")
+}
+
+fn ceiling(price: Price) -> Price {
+    Price(price.0.saturating_mul(2))
+}
+
+async fn create_task(
+    chain: &ChainClient,
+    creator: &Wallet,
+    model: ModelId,
+    ceiling: Price,
+) -> Result<TaskId> {
+    let call = Call::CreateTask(CreateTask {
+        role: ROLE_CHAT,
+        model,
+        level: 0,
+        price_ceiling: ceiling,
+        weights: UnitWeights::default(),
+        surcharge_permille: SURCHARGE_PERMILLE,
+        min_collateral: chain.params().await?.min_collateral,
+        min_reputation: 0,
+        whitelist: Vec::new(),
+    });
+    let executed = creator.execute(chain, call).await?;
+    let created = executed.events.iter().find_map(|event| match event {
+        Event::TaskCreated(created) => Some(created.task),
+        _ => None,
+    });
+    created.context("creating the task executed without its event")
+}
+
+async fn start_node(
+    chain: &ChainClient,
+    config: &MarketConfig,
+    task: TaskId,
+    index: u8,
+) -> Result<RunningNode> {
+    let folder = config.folder.join(format!("node-{}", u16::from(index) + 1));
+    let wallet = funded_wallet(chain.deployment(), chain, &folder).await?;
+    let receipt_key_file = folder.join("receipt.key");
+    let receipt_key = atoma_node::load_or_create_key(&receipt_key_file)?;
+    let listen = free_address()?;
+    let registration = Registration {
+        endpoint: format!("http://{listen}"),
+        receipt_key: receipt_key.public_key(),
+        payout: None,
+        collateral: None,
+        offerings: vec![Offering { task, price: price(config.price, index), max_units: Units(100_000_000) }],
+    };
+    let node = atoma_node::register_if_needed(chain, &wallet, &registration).await?;
+    let node_config = NodeConfig {
+        listen,
+        settle: config.settle,
+        admission: config.admission,
+        receipt_key: receipt_key_file,
+        wallet: folder.join("wallet.key"),
+        ..NodeConfig::test(node, vec![task], &folder)
+    };
+    let handle = spawn_node(chain, &wallet, &node_config, Arc::clone(&config.engine)).await?;
+    Ok(RunningNode { handle, wallet, config: node_config })
+}
+
+/// Starts a registered node.
+pub async fn spawn_node(
+    chain: &ChainClient,
+    wallet: &Wallet,
+    config: &NodeConfig,
+    engine: Arc<dyn Engine>,
+) -> Result<NodeHandle> {
+    let market = Arc::new(SuiMarket::new(chain.clone(), wallet.clone()));
+    let receipt_key = atoma_node::load_or_create_key(&config.receipt_key)?;
+    Ok(atoma_node::spawn(config.clone(), Parts { market, receipt_key, engines: vec![engine] }).await?)
+}
+
+/// What the node with this index asks.
+fn price(lowest: Price, index: u8) -> Price {
+    let steps = u64::from(index) % PRICE_STEPS;
+    Price(lowest.0.saturating_add(lowest.0 / PRICE_STEPS * steps))
+}
+
+/// An address that nobody listens on right now: a node's endpoint is on chain before it starts.
+fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?)
+}

@@ -1,0 +1,34 @@
+//! Sui as a client of the market sees it: reading what the contract stores, building and signing the
+//! calls that change it, following its events, and keeping a wallet's coins usable by many transactions
+//! at once. One code path serves the devnet, testnet and mainnet; only the [`Deployment`] differs.
+//!
+//! This crate never decides what is due to whom (the contract does), never serves anything, and never
+//! sends a second transaction for one intent while the first may still execute. Start with
+//! [`ChainClient`] for reading, [`Call`] for what can be done, [`Wallet`] for doing it.
+
+mod build;
+mod call;
+mod client;
+mod cursor;
+mod error;
+mod events;
+mod executed;
+mod faucet;
+mod keystore;
+mod pool;
+mod reserve;
+mod submit;
+mod views;
+mod wallet;
+
+pub use atoma_types::onchain::Deployment;
+pub use call::{AcquireStack, AddModel, Call, CreateTask, OpenChannel, RegisterNode, Subscribe};
+pub use client::{Balances, ChainClient};
+pub use cursor::{CursorError, CursorFile};
+pub use error::ChainError;
+pub use events::{ChainEvent, EventCursor, EventFrame};
+pub use executed::{Created, Executed, SignedTransaction};
+pub use faucet::{faucet, fetch_deployment};
+pub use keystore::WalletError;
+pub use sui_sdk_types::Digest;
+pub use wallet::Wallet;

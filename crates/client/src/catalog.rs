@@ -1,0 +1,106 @@
+//! What the market offers, as the chain has it.
+
+use atoma_types::onchain::{Model, Node, Params, Subscription, Task};
+use atoma_types::{Amount, ArithmeticError, ModelId, NodeId, Price, TaskId, Units};
+use std::collections::{BTreeMap, HashMap};
+
+/// Role of tasks that answer chats.
+const ROLE_CHAT: u8 = 0;
+
+/// Models, the tasks that offer them, and the nodes that serve those.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    models: HashMap<ModelId, Model>,
+    nodes: HashMap<NodeId, Node>,
+    tasks: BTreeMap<TaskId, Task>,
+    subscriptions: HashMap<TaskId, Vec<Subscription>>,
+    params: Params,
+}
+
+/// Terms on which units of a task can be bought now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    pub units: Units,
+    pub max_price: Price,
+    /// What must be handed in; the contract returns what it does not need.
+    pub payment: Amount,
+}
+
+impl Catalog {
+    pub fn new(
+        models: Vec<Model>,
+        tasks: Vec<Task>,
+        nodes: Vec<Node>,
+        subscriptions: HashMap<TaskId, Vec<Subscription>>,
+        params: Params,
+    ) -> Self {
+        Self {
+            models: models.into_iter().map(|model| (model.id, model)).collect(),
+            nodes: nodes.into_iter().map(|node| (node.id, node)).collect(),
+            tasks: tasks.into_iter().map(|task| (task.id, task)).collect(),
+            subscriptions,
+            params,
+        }
+    }
+
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(&id)
+    }
+
+    pub fn task(&self, id: TaskId) -> Option<&Task> {
+        self.tasks.get(&id)
+    }
+
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The first task that offers a model of this name to everyone and has a node.
+    pub fn task_for(&self, model: &str) -> Option<&Task> {
+        self.offers().find(|(label, _)| *label == model).map(|(_, task)| task)
+    }
+
+    /// Names of the models that can be asked for, sorted.
+    pub fn model_labels(&self) -> Vec<&str> {
+        let mut labels: Vec<&str> = self.offers().map(|(label, _)| label).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        labels
+    }
+
+    /// Enabled nodes that serve a task, with their terms.
+    pub fn subscriptions(&self, task: TaskId) -> impl Iterator<Item = &Subscription> {
+        self.subscriptions.get(&task).into_iter().flatten().filter(|subscription| {
+            self.nodes.get(&subscription.node).is_some_and(|node| node.disabled_ms == 0)
+        })
+    }
+
+    /// Terms for about `units` of a task under an optional cap: no more units than some node takes on, and
+    /// a price that admits every node within the cap. `None` if nobody sells.
+    pub fn terms(
+        &self,
+        task: &Task,
+        units: Units,
+        cap: Option<Price>,
+    ) -> Result<Option<Terms>, ArithmeticError> {
+        let affordable =
+            || self.subscriptions(task.id).filter(move |one| cap.is_none_or(|cap| one.price <= cap));
+        let Some(units) = affordable().map(|one| one.max_units.min(units)).max() else { return Ok(None) };
+        let max_price = affordable()
+            .filter(|one| one.max_units >= units)
+            .map(|one| one.price)
+            .max()
+            .unwrap_or(task.price_ceiling);
+        let escrow = max_price.cost(units)?;
+        let payment = escrow.add(escrow.share(task.surcharge_permille)?)?;
+        Ok(Some(Terms { units, max_price, payment }))
+    }
+
+    fn offers(&self) -> impl Iterator<Item = (&str, &Task)> {
+        self.tasks.values().filter_map(|task| {
+            let model = self.models.get(&task.model)?;
+            let open = !task.deprecated && !model.disabled && task.role == ROLE_CHAT && task.level == 0;
+            (open && self.subscriptions(task.id).next().is_some()).then_some((model.label.as_str(), task))
+        })
+    }
+}

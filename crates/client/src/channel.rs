@@ -1,0 +1,387 @@
+//! One channel as many requests share it: the ledger behind a lock that is never held across a wait, the
+//! nonces, the node's health, and whoever waits for a receipt.
+
+use crate::journal::{Journal, JournalError, RequestRow};
+use crate::ledger::{Blocked, Disagreement, Ledger, Outcome};
+use atoma_types::message::Message as _;
+use atoma_types::{
+    Address, Amount, Hash32, NodeId, Price, Receipt, SecretKey, Signed, TaskId, Units, Voucher,
+};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, oneshot};
+
+/// Failures in a row after which a node is left alone for a while.
+const FAILURES_MAX: u32 = 3;
+/// How long closing waits for requests in flight.
+const IDLE_LOOKS: u32 = 120;
+const IDLE_PAUSE: Duration = Duration::from_millis(250);
+const REST_MIN: Duration = Duration::from_secs(1);
+const REST_MAX: Duration = Duration::from_secs(60);
+
+/// How a request was paid.
+#[derive(Clone, Debug)]
+pub enum Completion {
+    /// Checked, and to be acknowledged.
+    Settled { receipt: Box<Signed<Receipt>>, cost: Amount },
+    /// Nothing will be paid.
+    Unpaid { reason: String },
+}
+
+/// What a channel is about; fixed for its life.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub stack: Address,
+    pub node: NodeId,
+    pub task: TaskId,
+    /// Chain time after which nothing new is asked.
+    pub ends_ms: u64,
+}
+
+/// A channel with a node that requests can be sent on.
+#[derive(Debug)]
+pub struct Channel {
+    identity: Identity,
+    key: SecretKey,
+    journal: Journal,
+    books: Mutex<Books>,
+    nonces: Mutex<Range<u64>>,
+    health: Mutex<Health>,
+    /// Told when a place may have become free.
+    freed: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct Books {
+    ledger: Ledger,
+    /// The newest voucher, signed once.
+    voucher: Option<Signed<Voucher>>,
+    waiters: HashMap<Hash32, oneshot::Sender<Completion>>,
+    closing: bool,
+}
+
+#[derive(Debug, Default)]
+struct Health {
+    failures: u32,
+    rests_until: Option<Instant>,
+}
+
+impl Channel {
+    pub(crate) fn new(
+        identity: Identity,
+        key: SecretKey,
+        journal: Journal,
+        ledger: Ledger,
+        freed: Arc<Notify>,
+    ) -> Self {
+        let books = Books { ledger, voucher: None, waiters: HashMap::new(), closing: false };
+        Self {
+            identity,
+            key,
+            journal,
+            books: Mutex::new(books),
+            nonces: Mutex::new(0..0),
+            health: Mutex::new(Health::default()),
+            freed,
+        }
+    }
+
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub fn key(&self) -> &SecretKey {
+        &self.key
+    }
+
+    /// Takes a place for a request of at most `max_units`.
+    pub(crate) fn reserve(self: &Arc<Self>, max_units: Units) -> Result<Slot, Blocked> {
+        let mut books = self.books();
+        if books.closing {
+            return Err(Blocked::Exhausted { left: Units::ZERO, wanted: max_units });
+        }
+        books.ledger.reserve(max_units)?;
+        Ok(Slot { channel: Arc::clone(self), max_units, stage: Stage::Reserved })
+    }
+
+    /// A number that no other request of the stack has or will have.
+    pub(crate) async fn next_nonce(&self) -> Result<u64, JournalError> {
+        if let Some(nonce) = lock(&self.nonces).next() {
+            return Ok(nonce);
+        }
+        let mut block = self.journal.reserve_nonces(self.identity.stack).await?;
+        let nonce = block.next().ok_or(JournalError::Closed)?;
+        let mut nonces = lock(&self.nonces);
+        if nonces.is_empty() {
+            *nonces = block;
+        }
+        Ok(nonce)
+    }
+
+    /// The newest acknowledgement, if there is anything to acknowledge.
+    pub(crate) fn voucher(&self) -> Option<Signed<Voucher>> {
+        let mut books = self.books();
+        let voucher = books.ledger.voucher()?;
+        if books.voucher.as_ref().is_none_or(|signed| signed.message != voucher) {
+            let signed = voucher.sign(&self.key);
+            self.journal.vouched(&signed);
+            books.voucher = Some(signed);
+        }
+        books.voucher.clone()
+    }
+
+    pub(crate) fn set_acknowledged(&self, count: u64) {
+        self.books().ledger.set_acknowledged(count);
+    }
+
+    /// Takes a receipt from wherever it came.
+    pub(crate) fn absorb(&self, receipt: &Signed<Receipt>) -> Result<(), Disagreement> {
+        let mut books = self.books();
+        let result = books.ledger.absorb(receipt);
+        self.conclude(&mut books, result)
+    }
+
+    /// Says what was seen of an answer.
+    pub(crate) fn finish(&self, request_hash: Hash32, outcome: Outcome) -> Result<(), Disagreement> {
+        let mut books = self.books();
+        let result = books.ledger.finish(request_hash, outcome);
+        self.conclude(&mut books, result)
+    }
+
+    /// Ends the channel for a reason that the ledger cannot see.
+    pub(crate) fn end(&self, reason: Disagreement) -> Disagreement {
+        let mut books = self.books();
+        let known = books.ledger.ended().is_some();
+        let reason = books.ledger.end(reason);
+        if !known {
+            self.record_end(&mut books, &reason);
+        }
+        reason
+    }
+
+    /// Stops waiting for the receipt of a request.
+    pub(crate) fn give_up(&self, request_hash: &Hash32, reason: &str) {
+        let mut books = self.books();
+        books.ledger.give_up(request_hash);
+        if let Some(waiter) = books.waiters.remove(request_hash) {
+            let _ = waiter.send(Completion::Unpaid { reason: reason.into() });
+        }
+        self.freed.notify_one();
+    }
+
+    /// Nothing new is asked on it.
+    pub(crate) fn set_closing(&self) {
+        self.books().closing = true;
+    }
+
+    /// Waits a bounded time until no request is in flight.
+    pub(crate) async fn idle(&self) {
+        for _ in 0..IDLE_LOOKS {
+            let freed = self.freed.notified();
+            if self.is_idle() {
+                return;
+            }
+            let _ = tokio::time::timeout(IDLE_PAUSE, freed).await;
+        }
+    }
+
+    /// Nothing is in flight that could still be acknowledged.
+    fn is_idle(&self) -> bool {
+        let books = self.books();
+        books.ledger.ended().is_some() || books.ledger.in_flight() == 0
+    }
+
+    pub(crate) fn lacks_receipts(&self) -> bool {
+        self.books().ledger.lacks_receipts()
+    }
+
+    pub(crate) fn price(&self) -> Price {
+        self.books().ledger.terms().price
+    }
+
+    pub(crate) fn is_open(&self, request_hash: &Hash32) -> bool {
+        self.books().ledger.is_open(request_hash)
+    }
+
+    pub fn summary(&self) -> Summary {
+        let books = self.books();
+        Summary {
+            count: books.ledger.count(),
+            total_units: books.ledger.total_units(),
+            granted: books.ledger.terms().granted,
+            in_flight: books.ledger.in_flight(),
+            units_free: books.ledger.units_free(),
+            acknowledged: books.ledger.acknowledged(),
+            owes_voucher: books.ledger.owes_voucher(),
+            ended: books.ledger.ended().cloned(),
+            closing: books.closing,
+        }
+    }
+
+    /// Whether requests should be sent to it now.
+    pub(crate) fn is_healthy(&self) -> bool {
+        lock(&self.health).rests_until.is_none_or(|until| Instant::now() >= until)
+    }
+
+    pub(crate) fn succeeded(&self) {
+        *lock(&self.health) = Health::default();
+    }
+
+    pub(crate) fn failed(&self) {
+        let mut health = lock(&self.health);
+        health.failures = health.failures.saturating_add(1);
+        if let Some(excess) = health.failures.checked_sub(FAILURES_MAX) {
+            let rest = REST_MIN.saturating_mul(1 << excess.min(6)).min(REST_MAX);
+            health.rests_until = Some(Instant::now() + rest);
+        }
+    }
+
+    fn conclude(
+        &self,
+        books: &mut Books,
+        result: Result<Vec<Signed<Receipt>>, Disagreement>,
+    ) -> Result<(), Disagreement> {
+        match result {
+            Ok(settled) => {
+                self.journal.settled(&settled);
+                for receipt in settled {
+                    // The window grew by one and a place became free.
+                    self.freed.notify_one();
+                    self.freed.notify_one();
+                    let Some(waiter) = books.waiters.remove(&receipt.message.request_hash) else { continue };
+                    let cost = books.ledger.cost(&receipt.message).unwrap_or(Amount::MAX);
+                    let _ = waiter.send(Completion::Settled { receipt: Box::new(receipt), cost });
+                }
+                Ok(())
+            }
+            Err(reason) => {
+                self.record_end(books, &reason);
+                Err(reason)
+            }
+        }
+    }
+
+    fn record_end(&self, books: &mut Books, reason: &Disagreement) {
+        let Identity { stack, node, .. } = self.identity;
+        tracing::warn!(%stack, %node, %reason, "disagreement with a node; the channel ends");
+        self.journal.ended(stack, node, reason.to_string());
+        for (_, waiter) in books.waiters.drain() {
+            let _ = waiter.send(Completion::Unpaid { reason: reason.to_string() });
+        }
+        self.freed.notify_waiters();
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        lock(&self.books)
+    }
+}
+
+/// A channel's state at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    pub count: u64,
+    pub total_units: Units,
+    pub granted: Units,
+    pub in_flight: u64,
+    pub units_free: Units,
+    /// Count of the newest voucher that the node is known to hold.
+    pub acknowledged: u64,
+    pub owes_voucher: bool,
+    pub ended: Option<Disagreement>,
+    pub closing: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Reserved,
+    Issued(Hash32),
+    Done,
+}
+
+/// A place in a channel's window. Dropped before its request was issued, it gives the place back; dropped
+/// later, the request counts until its receipt is found or given up.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    channel: Arc<Channel>,
+    max_units: Units,
+    stage: Stage,
+}
+
+impl Slot {
+    pub(crate) fn channel(&self) -> &Arc<Channel> {
+        &self.channel
+    }
+
+    pub(crate) fn max_units(&self) -> Units {
+        self.max_units
+    }
+
+    /// The request is about to be sent. Returns when that is written down, with what tells how it is paid.
+    pub(crate) async fn issue(
+        &mut self,
+        request_hash: Hash32,
+    ) -> Result<oneshot::Receiver<Completion>, JournalError> {
+        let Identity { stack, node, .. } = self.channel.identity;
+        let row = RequestRow { stack, node, request_hash, max_units: self.max_units };
+        let (waiter, completion) = oneshot::channel();
+        {
+            let mut books = self.channel.books();
+            books.ledger.issue(request_hash, self.max_units);
+            books.waiters.insert(request_hash, waiter);
+            self.stage = Stage::Issued(request_hash);
+        }
+        self.channel.journal.issued(row).await?;
+        Ok(completion)
+    }
+
+    /// The whole answer was seen, and this is its receipt.
+    pub(crate) fn complete(mut self, seen: Outcome, receipt: &Signed<Receipt>) -> Result<(), Disagreement> {
+        if let Stage::Issued(request_hash) = self.stage {
+            self.stage = Stage::Done;
+            self.channel.finish(request_hash, seen)?;
+            if receipt.message.request_hash != request_hash {
+                return Err(self.channel.end(Disagreement::UnknownRequest(receipt.message.request_hash)));
+            }
+        }
+        self.channel.absorb(receipt)
+    }
+
+    /// Says what was seen, and hands over the request whose receipt is still to come.
+    pub(crate) fn leave(mut self, outcome: Outcome) -> Option<Hash32> {
+        let Stage::Issued(request_hash) = self.stage else { return None };
+        self.stage = Stage::Done;
+        self.channel.finish(request_hash, outcome).ok()?;
+        Some(request_hash)
+    }
+
+    /// The request certainly cost nothing; a receipt that comes all the same is still checked.
+    pub(crate) fn refuse(mut self, reason: &str) {
+        if let Stage::Issued(request_hash) = self.stage {
+            self.stage = Stage::Done;
+            let _ = self.channel.finish(request_hash, Outcome::Broken { tokens: 0 });
+            self.channel.give_up(&request_hash, reason);
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        match self.stage {
+            Stage::Reserved => {
+                self.channel.books().ledger.unreserve(self.max_units);
+                self.channel.freed.notify_one();
+            }
+            Stage::Issued(request_hash) => {
+                let _ = self.channel.finish(request_hash, Outcome::Unwitnessed);
+                self.channel.give_up(&request_hash, "the request was dropped");
+            }
+            Stage::Done => {}
+        }
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

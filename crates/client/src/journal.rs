@@ -1,0 +1,461 @@
+//! What a user must not forget, in one SQLite file: purchases before they are sent, nonces before they are
+//! used, requests before they are sent, receipts and vouchers. Losing the tail of the receipts is harmless
+//! (nodes keep theirs); losing the rest is not, so those are written before the act.
+//!
+//! Requests are written by one task in batches that share a commit.
+
+mod writer;
+
+use crate::market::MarketError;
+use atoma_types::{Address, Hash32, NodeId, Receipt, Signed, TaskId, Units, Voucher};
+use sqlx::Row;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+use writer::{Entry, Writer};
+
+/// Nonces that are set aside at once; a crash skips what is left of them.
+const NONCE_BLOCK: u64 = 4_096;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a process that just ended may take to let go of the file.
+const LOCK_LOOKS: u32 = 30;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS intents (
+    label TEXT PRIMARY KEY, task INTEGER NOT NULL, prepared BLOB NOT NULL, created_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS stacks (
+    stack BLOB PRIMARY KEY, label TEXT NOT NULL UNIQUE, task INTEGER NOT NULL,
+    state TEXT NOT NULL, next_nonce INTEGER NOT NULL, created_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS requests (
+    request_hash BLOB PRIMARY KEY, stack BLOB NOT NULL, node INTEGER NOT NULL, max_units INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS requests_of ON requests (stack, node);
+CREATE TABLE IF NOT EXISTS receipts (
+    stack BLOB NOT NULL, node INTEGER NOT NULL, count INTEGER NOT NULL, receipt BLOB NOT NULL,
+    PRIMARY KEY (stack, node, count)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS vouchers (
+    stack BLOB NOT NULL, node INTEGER NOT NULL, count INTEGER NOT NULL, voucher BLOB NOT NULL,
+    PRIMARY KEY (stack, node)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS endings (
+    stack BLOB NOT NULL, node INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (stack, node)
+) STRICT, WITHOUT ROWID;
+";
+
+/// The file could not be read or written.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("cannot access {path}: {reason}")]
+    Access { path: String, reason: String },
+    #[error("{path} is in use by another atoma process; stop it, or use another folder")]
+    InUse { path: String },
+    #[error("the journal refused: {0}")]
+    Database(String),
+    #[error("the journal holds something unreadable: {0}")]
+    Corrupt(String),
+    #[error("the journal is closed")]
+    Closed,
+}
+
+impl From<sqlx::Error> for JournalError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.to_string())
+    }
+}
+
+impl From<JournalError> for MarketError {
+    fn from(error: JournalError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+/// Where a stack is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackState {
+    Open,
+    /// The owner asked to close it; the rest comes back after the delay.
+    Closing,
+    Closed,
+}
+
+impl StackState {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closing => "closing",
+            Self::Closed => "closed",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, JournalError> {
+        match text {
+            "open" => Ok(Self::Open),
+            "closing" => Ok(Self::Closing),
+            "closed" => Ok(Self::Closed),
+            other => Err(JournalError::Corrupt(format!("stack state {other}"))),
+        }
+    }
+}
+
+/// A stack that was bought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackRow {
+    pub stack: Address,
+    /// Names its request key.
+    pub label: String,
+    pub task: TaskId,
+    pub state: StackState,
+}
+
+/// A purchase that was prepared and is not known to have happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    pub label: String,
+    pub task: TaskId,
+    pub prepared: Vec<u8>,
+}
+
+/// A request about to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestRow {
+    pub stack: Address,
+    pub node: NodeId,
+    pub request_hash: Hash32,
+    pub max_units: Units,
+}
+
+/// What is known of a channel.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// In order from count 1, without a gap.
+    pub receipts: Vec<Signed<Receipt>>,
+    /// Requests without a receipt.
+    pub open: Vec<(Hash32, Units)>,
+    pub ended: Option<String>,
+}
+
+/// The journal. Clones share the file.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    pool: SqlitePool,
+    writer: Writer,
+}
+
+impl Journal {
+    /// Opens or creates the file, readable by its owner only. One process at a time has it: two would sign
+    /// contradictory vouchers.
+    pub async fn open(path: &Path) -> Result<Self, JournalError> {
+        create_private(path).map_err(|error| JournalError::Access {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        })?;
+        let lock = lock_file(path).await?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new().max_connections(2).connect_with(options.clone()).await?;
+        sqlx::raw_sql(SCHEMA).execute(&pool).await?;
+        let batches = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options.synchronous(SqliteSynchronous::Normal))
+            .await?;
+        Ok(Self { pool, writer: Writer::spawn(batches, lock) })
+    }
+
+    /// Keeps a purchase before it is sent.
+    pub async fn add_intent(&self, intent: &Intent, now_ms: u64) -> Result<(), JournalError> {
+        sqlx::query("INSERT INTO intents (label, task, prepared, created_ms) VALUES (?, ?, ?, ?)")
+            .bind(&intent.label)
+            .bind(to_sql(intent.task.0)?)
+            .bind(&intent.prepared)
+            .bind(to_sql(now_ms)?)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// The purchase will never happen.
+    pub async fn drop_intent(&self, label: &str) -> Result<(), JournalError> {
+        sqlx::query("DELETE FROM intents WHERE label = ?").bind(label).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// The purchase happened.
+    pub async fn fulfil_intent(
+        &self,
+        intent: &Intent,
+        stack: Address,
+        now_ms: u64,
+    ) -> Result<(), JournalError> {
+        let mut tx = self.pool.begin().await?;
+        sqlx::query("DELETE FROM intents WHERE label = ?").bind(&intent.label).execute(&mut *tx).await?;
+        sqlx::query(
+            "INSERT INTO stacks (stack, label, task, state, next_nonce, created_ms)
+             VALUES (?, ?, ?, 'open', 1, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(stack.as_bytes().to_vec())
+        .bind(&intent.label)
+        .bind(to_sql(intent.task.0)?)
+        .bind(to_sql(now_ms)?)
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    pub async fn intents(&self) -> Result<Vec<Intent>, JournalError> {
+        let rows = sqlx::query("SELECT label, task, prepared FROM intents ORDER BY created_ms")
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let task = TaskId(from_sql(row.try_get("task")?)?);
+                Ok(Intent { label: row.try_get("label")?, task, prepared: row.try_get("prepared")? })
+            })
+            .collect()
+    }
+
+    /// Stacks in the order of purchase.
+    pub async fn stacks(&self) -> Result<Vec<StackRow>, JournalError> {
+        let rows = sqlx::query("SELECT stack, label, task, state FROM stacks ORDER BY created_ms, rowid")
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(StackRow {
+                    stack: address(row.try_get("stack")?)?,
+                    label: row.try_get("label")?,
+                    task: TaskId(from_sql(row.try_get("task")?)?),
+                    state: StackState::parse(row.try_get("state")?)?,
+                })
+            })
+            .collect()
+    }
+
+    pub async fn set_stack_state(&self, stack: Address, state: StackState) -> Result<(), JournalError> {
+        sqlx::query("UPDATE stacks SET state = ? WHERE stack = ?")
+            .bind(state.as_str())
+            .bind(stack.as_bytes().to_vec())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Sets nonces aside for this process; none is ever given twice.
+    pub async fn reserve_nonces(&self, stack: Address) -> Result<Range<u64>, JournalError> {
+        let row =
+            sqlx::query("UPDATE stacks SET next_nonce = next_nonce + ? WHERE stack = ? RETURNING next_nonce")
+                .bind(to_sql(NONCE_BLOCK)?)
+                .bind(stack.as_bytes().to_vec())
+                .fetch_optional(&self.pool)
+                .await?
+                .ok_or_else(|| JournalError::Corrupt(format!("stack {stack} is not in it")))?;
+        let end = from_sql(row.try_get("next_nonce")?)?;
+        Ok(end.saturating_sub(NONCE_BLOCK)..end)
+    }
+
+    pub async fn history(&self, stack: Address, node: NodeId) -> Result<History, JournalError> {
+        let of_channel = |query: &'static str| {
+            Ok::<_, JournalError>(sqlx::query(query).bind(stack.as_bytes().to_vec()).bind(to_sql(node.0)?))
+        };
+        let receipts =
+            of_channel("SELECT count, receipt FROM receipts WHERE stack = ? AND node = ? ORDER BY count")?
+                .fetch_all(&self.pool)
+                .await?;
+        let open = of_channel("SELECT request_hash, max_units FROM requests WHERE stack = ? AND node = ?")?
+            .fetch_all(&self.pool)
+            .await?;
+        let ended = of_channel("SELECT reason FROM endings WHERE stack = ? AND node = ?")?
+            .fetch_optional(&self.pool)
+            .await?;
+        let mut history = History::default();
+        for (row, count) in receipts.iter().zip(1u64..) {
+            if from_sql(row.try_get("count")?)? != count {
+                break;
+            }
+            let bytes: &[u8] = row.try_get("receipt")?;
+            let receipt = bcs::from_bytes(bytes).map_err(|error| JournalError::Corrupt(error.to_string()))?;
+            history.receipts.push(receipt);
+        }
+        for row in &open {
+            history
+                .open
+                .push((hash(row.try_get("request_hash")?)?, Units(from_sql(row.try_get("max_units")?)?)));
+        }
+        history.ended = ended.map(|row| row.try_get("reason")).transpose()?;
+        Ok(history)
+    }
+
+    /// A stack's receipts, newest first.
+    pub async fn newest_receipts(
+        &self,
+        stack: Address,
+        limit: u32,
+    ) -> Result<Vec<Signed<Receipt>>, JournalError> {
+        let rows = sqlx::query("SELECT receipt FROM receipts WHERE stack = ? ORDER BY count DESC LIMIT ?")
+            .bind(stack.as_bytes().to_vec())
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let bytes: &[u8] = row.try_get("receipt")?;
+                bcs::from_bytes(bytes).map_err(|error| JournalError::Corrupt(error.to_string()))
+            })
+            .collect()
+    }
+
+    /// Keeps a request; returns when it is safe from a crash of this process.
+    pub async fn issued(&self, request: RequestRow) -> Result<(), JournalError> {
+        self.writer.request(request).await
+    }
+
+    /// Keeps settled receipts, soon.
+    pub(crate) fn settled(&self, receipts: &[Signed<Receipt>]) {
+        for receipt in receipts {
+            self.writer.later(Entry::Receipt(Box::new(receipt.clone())));
+        }
+    }
+
+    /// Keeps the newest voucher, soon.
+    pub(crate) fn vouched(&self, voucher: &Signed<Voucher>) {
+        self.writer.later(Entry::Voucher(Box::new(voucher.clone())));
+    }
+
+    /// Keeps why a channel ended, soon.
+    pub(crate) fn ended(&self, stack: Address, node: NodeId, reason: String) {
+        self.writer.later(Entry::Ended { stack, node, reason });
+    }
+
+    /// Returns when everything handed over so far is stored.
+    pub async fn flush(&self) -> Result<(), JournalError> {
+        self.writer.flush().await
+    }
+}
+
+/// Creates the file with mode 0600 if it is missing; SQLite gives its side files the same mode.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent)?;
+    }
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+/// Takes the lock file beside the journal.
+async fn lock_file(path: &Path) -> Result<File, JournalError> {
+    let access = |error: std::io::Error| JournalError::Access {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    };
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let lock = options.open(name).map_err(access)?;
+    for _ in 0..LOCK_LOOKS {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(TryLockError::Error(error)) => return Err(access(error)),
+        }
+    }
+    Err(JournalError::InUse { path: path.display().to_string() })
+}
+
+fn to_sql(value: u64) -> Result<i64, JournalError> {
+    i64::try_from(value).map_err(|_| JournalError::Corrupt(format!("{value} is out of range")))
+}
+
+fn from_sql(value: i64) -> Result<u64, JournalError> {
+    u64::try_from(value).map_err(|_| JournalError::Corrupt(format!("{value} is out of range")))
+}
+
+fn address(bytes: &[u8]) -> Result<Address, JournalError> {
+    Address::from_bytes(bytes).map_err(|error| JournalError::Corrupt(error.to_string()))
+}
+
+fn hash(bytes: &[u8]) -> Result<Hash32, JournalError> {
+    bytes.try_into().map(Hash32).map_err(|_| JournalError::Corrupt("a hash of another length".into()))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn intent() -> Intent {
+        Intent { label: "stack/1".into(), task: TaskId(1), prepared: vec![1, 2, 3] }
+    }
+
+    #[tokio::test]
+    async fn nonces_never_repeat_over_restarts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.db");
+        let journal = Journal::open(&path).await.unwrap();
+        journal.add_intent(&intent(), 5).await.unwrap();
+        assert_eq!(journal.intents().await.unwrap(), vec![intent()]);
+        journal.fulfil_intent(&intent(), Address::TWO, 5).await.unwrap();
+        assert!(journal.intents().await.unwrap().is_empty());
+        let first = journal.reserve_nonces(Address::TWO).await.unwrap();
+        drop(journal);
+        let again = Journal::open(&path).await.unwrap();
+        let second = again.reserve_nonces(Address::TWO).await.unwrap();
+        assert!(first.start == 1 && first.end <= second.start);
+        assert!(again.reserve_nonces(Address::THREE).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn requests_survive_and_settled_ones_are_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/journal.db");
+        let journal = Journal::open(&path).await.unwrap();
+        let (stack, node) = (Address::TWO, NodeId(7));
+        let row =
+            |n: u8| RequestRow { stack, node, request_hash: Hash32([n; 32]), max_units: Units(n.into()) };
+        let all: Vec<_> = (1..=100).map(|n| journal.issued(row(n))).collect();
+        futures::future::try_join_all(all).await.unwrap();
+        journal.ended(stack, node, "because".into());
+        journal.flush().await.unwrap();
+        drop(journal);
+        let history = Journal::open(&path).await.unwrap().history(stack, node).await.unwrap();
+        assert_eq!(history.open.len(), 100);
+        assert_eq!(history.ended.as_deref(), Some("because"));
+    }
+
+    #[tokio::test]
+    async fn only_one_may_have_it_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.db");
+        let _held = lock_file(&path).await.unwrap();
+        let error = lock_file(&path).await.unwrap_err();
+        assert!(error.to_string().contains("is in use by another atoma process"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn only_the_owner_may_read_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.db");
+        let journal = Journal::open(&path).await.unwrap();
+        journal.flush().await.unwrap();
+        for file in std::fs::read_dir(dir.path()).unwrap() {
+            assert_eq!(file.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+}

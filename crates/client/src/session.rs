@@ -1,0 +1,321 @@
+//! A wallet's standing with the market: its stacks, and asking nodes with them.
+
+mod answer;
+mod buy;
+mod life;
+mod pool;
+mod receipts;
+mod send;
+
+pub use answer::{Answer, AnswerBody, AnswerStream, NODE_HEADER, STACK_HEADER};
+pub use life::{ChannelView, LifeError, StackView};
+
+use crate::ApiError;
+use crate::catalog::Catalog;
+use crate::channel::lock;
+use crate::journal::{Journal, JournalError};
+use crate::market::{Market, MarketError};
+use crate::request::{Endpoint, RequestView};
+use atoma_types::onchain::Task;
+use atoma_types::{Amount, Hash32, Price, TaskId, Units};
+use bytes::Bytes;
+use pool::Pool;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest silence of a node within an answer.
+const SILENCE_MAX: Duration = Duration::from_secs(300);
+/// How old the catalog may be before it is read again.
+const CATALOG_LIFE: Duration = Duration::from_secs(30);
+/// A model that is not known makes the catalog be read again, but not more often than this.
+const CATALOG_LIFE_MIN: Duration = Duration::from_secs(1);
+
+/// How a session buys and asks.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Usable stacks to keep per task in use. Load spreads over them.
+    pub stacks_per_task: usize,
+    /// Units of a stack.
+    pub units: Units,
+    /// Most to pay per million units; the market's prices if `None`.
+    pub max_price: Option<Price>,
+    /// Output tokens to authorize where a request names no limit.
+    pub default_output: u64,
+    /// Keep so many stacks in the background. Without it a stack is bought when a request finds none.
+    pub ahead: bool,
+    /// Close spent stacks and get their rest back in the background.
+    pub tidy: bool,
+    /// A stack with less than this many permille of its units free is replaced ahead of time.
+    pub low_water_permille: u64,
+    /// Most stacks per task that were bought and not refunded: what nodes that disagree can lock up.
+    pub stacks_open_max: usize,
+    /// Requests that may wait for a place at a node.
+    pub queue: usize,
+    /// How long they wait.
+    pub wait: Duration,
+    /// Nodes to try before the first byte.
+    pub attempts: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            stacks_per_task: 1,
+            units: Units(1_000_000),
+            max_price: None,
+            default_output: 1_024,
+            ahead: false,
+            tidy: false,
+            low_water_permille: 200,
+            stacks_open_max: 64,
+            queue: 1_024,
+            wait: Duration::from_secs(30),
+            attempts: 3,
+        }
+    }
+}
+
+/// Where a session keeps its journal, and its policy.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    pub journal: PathBuf,
+    pub policy: Policy,
+}
+
+/// A session could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("cannot read the market: {0}")]
+    Market(#[from] MarketError),
+    #[error("cannot make an HTTP client: {0}")]
+    Http(String),
+}
+
+/// A request that can be sent, with the most it can cost.
+#[derive(Clone, Debug)]
+pub struct Quote {
+    pub task: TaskId,
+    pub model: String,
+    pub streams: bool,
+    pub max_units: Units,
+    pub max_cost: Amount,
+}
+
+/// A wallet's standing with the market. Clones share it.
+#[derive(Clone)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    market: Arc<dyn Market>,
+    journal: Journal,
+    http: reqwest::Client,
+    policy: Policy,
+    catalog: Mutex<(Arc<Catalog>, Instant)>,
+    pools: Mutex<HashMap<TaskId, Arc<Pool>>>,
+    waiting: Semaphore,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+    clock: Arc<ChainClock>,
+}
+
+/// The chain's clock, by how far it is from ours when last looked at.
+#[derive(Debug, Default)]
+struct ChainClock {
+    ahead_ms: AtomicI64,
+}
+
+impl ChainClock {
+    fn now_ms(&self) -> u64 {
+        now_ms().saturating_add_signed(self.ahead_ms.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, chain_ms: u64) {
+        let ahead = i128::from(chain_ms) - i128::from(now_ms());
+        self.ahead_ms.store(i64::try_from(ahead).unwrap_or_default(), Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Session")
+    }
+}
+
+impl Session {
+    /// Reads journal and market, finishes purchases that a crash interrupted, and takes up its stacks.
+    pub async fn open(config: SessionConfig, market: Arc<dyn Market>) -> Result<Self, OpenError> {
+        let journal = Journal::open(&config.journal).await?;
+        let catalog = market.catalog().await?;
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(SILENCE_MAX)
+            .tcp_nodelay(true)
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(256)
+            .build()
+            .map_err(|error| OpenError::Http(error.to_string()))?;
+        let inner = Inner {
+            market,
+            journal,
+            http,
+            waiting: Semaphore::new(config.policy.queue),
+            policy: config.policy,
+            catalog: Mutex::new((Arc::new(catalog), Instant::now())),
+            pools: Mutex::new(HashMap::new()),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            clock: Arc::default(),
+        };
+        let session = Self { inner: Arc::new(inner) };
+        session.inner.read_chain_clock().await;
+        session.inner.resume().await?;
+        session
+            .inner
+            .tasks
+            .spawn(receipts::keep(Arc::downgrade(&session.inner), session.inner.stopping.clone()));
+        Ok(session)
+    }
+
+    /// Names of the models that can be asked for.
+    pub async fn models(&self) -> Vec<String> {
+        let catalog = self.inner.fresh_catalog(CATALOG_LIFE).await;
+        catalog.model_labels().into_iter().map(str::to_owned).collect()
+    }
+
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.inner.catalog()
+    }
+
+    /// Checks a body, and says what it can cost at most. The body is only looked at.
+    pub async fn quote(&self, body: &[u8]) -> Result<Quote, ApiError> {
+        let view = RequestView::parse(body)?;
+        let task = self.inner.task_for(&view.model).await?;
+        let (limit, max_price) = self.inner.limits(&task)?;
+        let max_units = view
+            .max_units(body.len(), self.inner.policy.default_output, task.weights, limit)
+            .ok()
+            .flatten()
+            .ok_or_else(|| {
+                let message = format!("the request does not fit into the {limit} units of a stack");
+                ApiError::bad_request("request_too_large", message)
+            })?;
+        // A difference of two floors is at most one above the floor of the difference.
+        let max_cost = max_price.cost(max_units).map_or(Amount::MAX, |cost| Amount(cost.0.saturating_add(1)));
+        let streams = view.wants_stream();
+        Ok(Quote { task: task.id, model: view.model.into_owned(), streams, max_units, max_cost })
+    }
+
+    /// Sends a quoted body to a node, to another if the first fails before its first byte, and gives the
+    /// answer's bytes as they are.
+    pub async fn ask(&self, endpoint: Endpoint, quote: &Quote, body: Bytes) -> Result<Answer, ApiError> {
+        if self.inner.stopping.is_cancelled() {
+            return Err(ApiError::unavailable("draining", "shutting down: ask another one"));
+        }
+        let request = send::Request { endpoint, body_hash: Hash32::of(&body), body };
+        self.inner.ask(&request, quote).await
+    }
+
+    /// Buys what the policy asks for of this model, ahead of the first request.
+    pub async fn prepare(&self, model: &str) -> Result<(), ApiError> {
+        let task = self.inner.task_for(model).await?;
+        let pool = self.inner.pool(task.id);
+        self.inner.stock(&pool).await.map_err(|error| ApiError::unavailable("no_stack", error.to_string()))
+    }
+
+    /// Ends background work and acknowledges everything that was checked. Answers still being read go on.
+    pub async fn drain(&self) -> Result<(), JournalError> {
+        self.inner.stopping.cancel();
+        self.inner.tasks.close();
+        let _ = tokio::time::timeout(SILENCE_MAX, self.inner.tasks.wait()).await;
+        self.inner.acknowledge_all().await;
+        self.inner.journal.flush().await
+    }
+
+    pub fn journal(&self) -> &Journal {
+        &self.inner.journal
+    }
+}
+
+impl Inner {
+    fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&lock(&self.catalog).0)
+    }
+
+    /// The catalog, read again if it is older than `life`. If the chain does not answer, the old one.
+    async fn fresh_catalog(&self, life: Duration) -> Arc<Catalog> {
+        let claimed = {
+            let mut held = lock(&self.catalog);
+            let stale = held.1.elapsed() >= life;
+            if stale {
+                // One reads, the others go on with what there is.
+                held.1 = Instant::now();
+            }
+            stale
+        };
+        if claimed {
+            match self.market.catalog().await {
+                Ok(catalog) => lock(&self.catalog).0 = Arc::new(catalog),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read the market; going on with what was read before")
+                }
+            }
+        }
+        self.catalog()
+    }
+
+    async fn read_chain_clock(&self) {
+        match self.market.now_ms().await {
+            Ok(chain_ms) => self.clock.set(chain_ms),
+            Err(error) => tracing::debug!(%error, "cannot read the chain's clock"),
+        }
+    }
+
+    async fn task_for(&self, model: &str) -> Result<Task, ApiError> {
+        if let Some(task) = self.catalog().task_for(model) {
+            return Ok(task.clone());
+        }
+        let catalog = self.fresh_catalog(CATALOG_LIFE_MIN).await;
+        catalog.task_for(model).cloned().ok_or_else(|| ApiError::model_not_found(model))
+    }
+
+    /// Most units that one request may be authorized for, and the highest price that may be charged.
+    fn limits(&self, task: &Task) -> Result<(Units, Price), ApiError> {
+        let pool = self.pool(task.id);
+        if let Some(limits) = pool.limits() {
+            return Ok(limits);
+        }
+        let terms =
+            self.catalog().terms(task, self.policy.units, self.policy.max_price).ok().flatten().ok_or_else(
+                || ApiError::unavailable("no_node", "no node sells this model at an accepted price"),
+            )?;
+        Ok((terms.units, terms.max_price))
+    }
+
+    fn pool(&self, task: TaskId) -> Arc<Pool> {
+        Arc::clone(
+            lock(&self.pools)
+                .entry(task)
+                .or_insert_with(|| Arc::new(Pool::new(task, Arc::clone(&self.clock)))),
+        )
+    }
+
+    fn pools(&self) -> Vec<Arc<Pool>> {
+        lock(&self.pools).values().cloned().collect()
+    }
+}
+
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,170 @@
+//! Fetching receipts that did not come with their answer, and acknowledging when no request carries the
+//! voucher.
+
+use super::send::read;
+use super::{CATALOG_LIFE, Inner};
+use crate::channel::Channel;
+use crate::ledger::Disagreement;
+use atoma_types::wire;
+use atoma_types::{Hash32, Receipt, Signed};
+use serde::Deserialize;
+use serde_json::json;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Pauses between looks for a receipt; then it is given up.
+const SEEK_PAUSES_MS: [u64; 7] = [0, 50, 100, 250, 500, 1_000, 2_000];
+/// How often idle channels are looked at.
+const KEEP_EVERY: Duration = Duration::from_millis(500);
+/// Every so many looks, spent stacks are closed and refunded.
+const TIDY_EVERY: u64 = 4;
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest page of receipts.
+const PAGE_MAX: usize = 256 * 1024;
+/// Most pages read at once; a window fits into one.
+const PAGES_MAX: usize = 4;
+
+#[derive(Deserialize)]
+struct Page {
+    receipts: Vec<String>,
+}
+
+impl Inner {
+    /// Looks for a request's receipt in the background.
+    pub(super) fn seek_receipt(self: &Arc<Self>, channel: Arc<Channel>, request: Option<Hash32>) {
+        let Some(request_hash) = request else { return };
+        let inner = Arc::clone(self);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            channel.give_up(&request_hash, "shutting down");
+            return;
+        };
+        self.tasks.spawn_on(
+            async move {
+                inner.seek(&channel, &request_hash).await;
+                channel.give_up(&request_hash, "the node gave no receipt");
+            },
+            &runtime,
+        );
+    }
+
+    /// Looks for a receipt without which the answer is not accepted.
+    pub(super) async fn require_receipt(
+        &self,
+        channel: &Channel,
+        request: Option<Hash32>,
+    ) -> Result<(), Disagreement> {
+        if let Some(request_hash) = request {
+            self.seek(channel, &request_hash).await;
+            if !channel.is_open(&request_hash) {
+                return channel.summary().ended.map_or(Ok(()), Err);
+            }
+        }
+        Err(channel.end(Disagreement::NoReceipt))
+    }
+
+    async fn seek(&self, channel: &Channel, request_hash: &Hash32) {
+        for pause in SEEK_PAUSES_MS {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            if !channel.is_open(request_hash) {
+                return;
+            }
+            self.catch_up(channel).await;
+            if !channel.is_open(request_hash) {
+                return;
+            }
+        }
+    }
+
+    /// Reads the receipts after the last one held.
+    pub(super) async fn catch_up(&self, channel: &Channel) {
+        for _ in 0..PAGES_MAX {
+            let before = channel.summary().count;
+            let Some(receipts) = self.fetch_receipts(channel, before.saturating_add(1)).await else { return };
+            for receipt in &receipts {
+                if channel.absorb(receipt).is_err() {
+                    return;
+                }
+            }
+            if receipts.is_empty() || channel.summary().count == before {
+                return;
+            }
+        }
+    }
+
+    async fn fetch_receipts(&self, channel: &Channel, from: u64) -> Option<Vec<Signed<Receipt>>> {
+        let identity = channel.identity();
+        let url = format!("{}/v1/receipts?stack={}&from={from}", self.endpoint(channel)?, identity.stack);
+        let response = self.http.get(url).timeout(CALL_TIMEOUT).send().await.ok()?;
+        if !response.status().is_success() {
+            return None;
+        }
+        let page: Page = serde_json::from_slice(&read(response, PAGE_MAX).await.ok()?).ok()?;
+        page.receipts.iter().map(|text| wire::decode(text).ok()).collect()
+    }
+
+    /// Hands the node the newest voucher, without a request.
+    pub(super) async fn acknowledge(&self, channel: &Channel) {
+        let (Some(voucher), Some(endpoint)) = (channel.voucher(), self.endpoint(channel)) else { return };
+        let body = json!({"voucher": wire::encode(&voucher)});
+        let sent =
+            self.http.post(format!("{endpoint}/v1/vouchers")).timeout(CALL_TIMEOUT).json(&body).send().await;
+        match sent {
+            Ok(response) if response.status().is_success() => channel.set_acknowledged(voucher.message.count),
+            Ok(response) => tracing::debug!(status = %response.status(), "a node refused a voucher"),
+            Err(error) => tracing::debug!(%error, "a node took no voucher"),
+        }
+    }
+
+    /// Fetches what is missing on every channel and acknowledges it, all channels at once.
+    pub(super) async fn acknowledge_all(&self) {
+        let channels: Vec<Arc<Channel>> =
+            self.pools().iter().flat_map(|pool| pool.channels().as_ref().clone()).collect();
+        let all = channels.iter().map(|channel| async {
+            if channel.lacks_receipts() {
+                self.catch_up(channel).await;
+            }
+            if channel.summary().owes_voucher {
+                self.acknowledge(channel).await;
+            }
+        });
+        futures::future::join_all(all).await;
+    }
+
+    fn endpoint(&self, channel: &Channel) -> Option<String> {
+        let catalog = self.catalog();
+        catalog.node(channel.identity().node).map(|node| node.endpoint.trim_end_matches('/').to_owned())
+    }
+}
+
+/// Acknowledges on idle channels, reads the catalog again, and buys ahead, until the session stops.
+pub(super) async fn keep(inner: Weak<Inner>, stopping: CancellationToken) {
+    let mut ticks = tokio::time::interval(KEEP_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for look in 0u64.. {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let Some(inner) = inner.upgrade() else { return };
+        inner.fresh_catalog(CATALOG_LIFE).await;
+        inner.read_chain_clock().await;
+        if inner.policy.tidy
+            && look % TIDY_EVERY == 0
+            && let Err(error) = inner.tidy().await
+        {
+            tracing::warn!(%error, "cannot tidy up");
+        }
+        for pool in inner.pools() {
+            if !pool.channels().is_empty() {
+                inner.restock(&pool);
+            }
+            for channel in pool.channels().iter() {
+                let summary = channel.summary();
+                if summary.in_flight == 0 && summary.owes_voucher {
+                    inner.acknowledge(channel).await;
+                }
+            }
+        }
+    }
+}

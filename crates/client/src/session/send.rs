@@ -1,0 +1,307 @@
+//! One request to one node, and what to do with a refusal.
+
+use super::answer::{Answer, AnswerStream};
+use super::{Inner, Quote, now_ms};
+use crate::ApiError;
+use crate::channel::{Completion, Slot};
+use crate::journal::JournalError;
+use crate::ledger::{Disagreement, Outcome};
+use crate::request::Endpoint;
+use atoma_types::message::{AUTH_LIFE_MS, Message as _};
+use atoma_types::wire::{self, AUTH_HEADER, Authorization, RECEIPT_HEADER};
+use atoma_types::{Address, Hash32, NodeId, Receipt, RequestAuth, Signed};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Longest answer that is not streamed.
+const ANSWER_MAX: usize = 32 * 1024 * 1024;
+/// Longest refusal.
+const REFUSAL_MAX: usize = 1024 * 1024;
+
+/// A request that may be sent to several nodes in turn.
+pub(super) struct Request {
+    pub(super) endpoint: Endpoint,
+    pub(super) body: Bytes,
+    pub(super) body_hash: Hash32,
+}
+
+/// Why a node gave no answer.
+enum Failure {
+    /// The request itself is at fault: the node's answer is the user's.
+    Final(Box<Answer>),
+    /// The node was told what it missed, or told us: ask it again.
+    Again(ApiError),
+    /// Ask another.
+    Elsewhere(ApiError),
+}
+
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Self {
+        tracing::error!(%error, "the journal failed");
+        Self::Elsewhere(ApiError::unavailable("journal_failed", "the journal cannot be written"))
+    }
+}
+
+impl Inner {
+    pub(super) async fn ask(self: &Arc<Self>, request: &Request, quote: &Quote) -> Result<Answer, ApiError> {
+        let pool = self.pool(quote.task);
+        let mut tried: Vec<(Address, NodeId)> = Vec::new();
+        let mut last = None;
+        let mut repeated = false;
+        let mut attempts = 0;
+        while attempts < self.policy.attempts {
+            let slot = match self.reserve(&pool, quote.max_units, &tried).await {
+                Ok(slot) => slot,
+                Err(error) => return Err(last.unwrap_or(error)),
+            };
+            self.restock(&pool);
+            let channel = Arc::clone(slot.channel());
+            match self.send(request, slot).await {
+                Ok(answer) => {
+                    channel.succeeded();
+                    return Ok(answer);
+                }
+                Err(Failure::Final(answer)) => return Ok(*answer),
+                Err(Failure::Again(error)) if !repeated => {
+                    repeated = true;
+                    last = Some(error);
+                }
+                Err(Failure::Again(error) | Failure::Elsewhere(error)) => {
+                    attempts += 1;
+                    channel.failed();
+                    tried.push((channel.identity().stack, channel.identity().node));
+                    tracing::debug!(node = %channel.identity().node, %error, "asking another node");
+                    last = Some(error);
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| ApiError::bad_gateway("no node answered")))
+    }
+
+    async fn send(self: &Arc<Self>, request: &Request, mut slot: Slot) -> Result<Answer, Failure> {
+        let channel = Arc::clone(slot.channel());
+        let identity = channel.identity();
+        let catalog = self.catalog();
+        let node = catalog
+            .node(identity.node)
+            .ok_or_else(|| Failure::Elsewhere(ApiError::bad_gateway("the node left the market")))?;
+        let auth = RequestAuth {
+            db: self.market.db(),
+            stack: identity.stack,
+            node: identity.node,
+            hops: 0,
+            nonce: channel.next_nonce().await?,
+            body_hash: request.body_hash,
+            max_units: slot.max_units(),
+            expires_ms: now_ms().saturating_add(AUTH_LIFE_MS),
+        };
+        let request_hash = auth.signed_hash();
+        let completion = slot.issue(request_hash).await?;
+        let voucher = channel.voucher();
+        let vouched = voucher.as_ref().map_or(0, |voucher| voucher.message.count);
+        let authorization = Authorization { auth: auth.sign(channel.key()), voucher, grants: Vec::new() };
+        let url = format!("{}{}", node.endpoint.trim_end_matches('/'), request.endpoint.path());
+        let sent = self
+            .http
+            .post(url)
+            .header(AUTH_HEADER, wire::encode(&authorization))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(request.body.clone())
+            .send()
+            .await;
+        let response = match sent {
+            Ok(response) => response,
+            Err(error) => return Err(self.lost(slot, &error)),
+        };
+        if !response.status().is_success() {
+            return Err(self.refused(response, slot).await);
+        }
+        channel.set_acknowledged(vouched);
+        let asked = Asked { slot, completion };
+        if is_event_stream(response.headers()) {
+            self.streamed(response, asked).await
+        } else {
+            self.whole(response, asked).await
+        }
+    }
+
+    /// No answer at all: the node may still have served.
+    fn lost(self: &Arc<Self>, slot: Slot, error: &reqwest::Error) -> Failure {
+        let (channel, connected) = (Arc::clone(slot.channel()), !error.is_connect());
+        if connected {
+            self.seek_receipt(channel, slot.leave(Outcome::Broken { tokens: 0 }));
+        } else {
+            slot.refuse("the node cannot be reached");
+            // It may have moved.
+            let inner = Arc::clone(self);
+            self.tasks.spawn(async move { drop(inner.fresh_catalog(super::CATALOG_LIFE_MIN).await) });
+        }
+        tracing::debug!(%error, "a node did not answer");
+        Failure::Elsewhere(ApiError::bad_gateway("the node did not answer"))
+    }
+
+    async fn whole(self: &Arc<Self>, response: reqwest::Response, asked: Asked) -> Result<Answer, Failure> {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let channel = Arc::clone(asked.slot.channel());
+        let body = match read(response, ANSWER_MAX).await {
+            Ok(body) => body,
+            Err(error) => {
+                self.seek_receipt(channel, asked.slot.leave(Outcome::Broken { tokens: 0 }));
+                return Err(Failure::Elsewhere(error));
+            }
+        };
+        let seen = whole_answer(&body);
+        let checked = match receipt_in(&headers) {
+            Ok(Some(receipt)) => asked.slot.complete(seen, &receipt),
+            Ok(None) => {
+                let left = asked.slot.leave(seen);
+                self.require_receipt(&channel, left).await
+            }
+            Err(reason) => Err(channel.end(reason)),
+        };
+        checked.map_err(|reason| Failure::Elsewhere(disagreed(&reason)))?;
+        Ok(Answer::whole(status, &headers, channel.identity(), body, Some(asked.completion)))
+    }
+
+    async fn streamed(
+        self: &Arc<Self>,
+        response: reqwest::Response,
+        asked: Asked,
+    ) -> Result<Answer, Failure> {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let identity = asked.slot.channel().identity().clone();
+        let mut stream = AnswerStream::new(Arc::clone(self), response.bytes_stream().boxed(), asked.slot);
+        // Nothing was passed on before the first bytes: until then another node can be asked.
+        if let Err(error) = stream.prime().await {
+            return Err(Failure::Elsewhere(error));
+        }
+        Ok(Answer::streamed(status, &headers, &identity, stream, Some(asked.completion)))
+    }
+
+    /// Sorts a refusal. A refusal that comes with a receipt is checked like an answer.
+    async fn refused(self: &Arc<Self>, response: reqwest::Response, slot: Slot) -> Failure {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let channel = Arc::clone(slot.channel());
+        let body = read(response, REFUSAL_MAX).await.unwrap_or_default();
+        match receipt_in(&headers) {
+            Ok(Some(receipt)) => {
+                if let Err(reason) = slot.complete(whole_answer(&body), &receipt) {
+                    return Failure::Elsewhere(disagreed(&reason));
+                }
+            }
+            Ok(None) => slot.refuse("the node refused it"),
+            Err(reason) => return Failure::Elsewhere(disagreed(&channel.end(reason))),
+        }
+        let refusal = Refusal::read(&body);
+        let error = refusal.error(status);
+        tracing::debug!(%status, code = refusal.code(), message = error.message, "a node refused");
+        match (status, refusal.code()) {
+            (StatusCode::PAYMENT_REQUIRED, "missing_receipt") => {
+                for receipt in refusal.receipts.iter().filter_map(|text| wire::decode(text).ok()) {
+                    if let Err(reason) = channel.absorb(&receipt) {
+                        return Failure::Elsewhere(disagreed(&reason));
+                    }
+                }
+                self.catch_up(&channel).await;
+                Failure::Again(error)
+            }
+            (StatusCode::UNAUTHORIZED, "auth_expired" | "auth_replayed") => Failure::Again(error),
+            (StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED | StatusCode::CONFLICT, _) => {
+                Failure::Elsewhere(ApiError::bad_gateway(error.message))
+            }
+            (StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT, _) => Failure::Elsewhere(error),
+            (status, _) if status.is_client_error() => {
+                Failure::Final(Box::new(Answer::whole(status, &headers, channel.identity(), body, None)))
+            }
+            _ => Failure::Elsewhere(error),
+        }
+    }
+}
+
+/// A request on its way.
+struct Asked {
+    slot: Slot,
+    completion: oneshot::Receiver<Completion>,
+}
+
+#[derive(Default, Deserialize)]
+struct Refusal {
+    #[serde(default)]
+    error: ErrorObject,
+    #[serde(default)]
+    receipts: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct ErrorObject {
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    code: Option<String>,
+}
+
+impl Refusal {
+    fn read(body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_default()
+    }
+
+    fn code(&self) -> &str {
+        self.error.code.as_deref().unwrap_or_default()
+    }
+
+    fn error(&self, status: StatusCode) -> ApiError {
+        let message: String = self.error.message.chars().take(500).collect();
+        let message = format!("the node answered {status}: {message}");
+        match status {
+            StatusCode::TOO_MANY_REQUESTS => ApiError::busy(message),
+            StatusCode::SERVICE_UNAVAILABLE => ApiError::unavailable("node_unavailable", message),
+            _ => ApiError::bad_gateway(message),
+        }
+    }
+}
+
+pub(super) fn disagreed(reason: &Disagreement) -> ApiError {
+    ApiError::bad_gateway(format!("the node's account of the answer is wrong: {reason}"))
+}
+
+/// A token has at least one byte of text.
+fn whole_answer(body: &[u8]) -> Outcome {
+    let tokens = u64::try_from(body.len()).unwrap_or(u64::MAX);
+    Outcome::Complete { response_hash: Hash32::of(body), tokens }
+}
+
+fn receipt_in(headers: &HeaderMap) -> Result<Option<Signed<Receipt>>, Disagreement> {
+    let Some(value) = headers.get(RECEIPT_HEADER) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Disagreement::Unreadable("not text".into()))?;
+    wire::decode(text).map(Some).map_err(|error| Disagreement::Unreadable(error.to_string()))
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.trim_start().starts_with("text/event-stream"))
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(super) async fn read(response: reqwest::Response, limit: usize) -> Result<Bytes, ApiError> {
+    let broken = |_| ApiError::bad_gateway("the node's answer broke off");
+    let mut stream = response.bytes_stream();
+    let Some(first) = stream.next().await.transpose().map_err(broken)? else { return Ok(Bytes::new()) };
+    let Some(mut next) = stream.next().await.transpose().map_err(broken)? else { return Ok(first) };
+    let mut body = BytesMut::from(first.as_ref());
+    loop {
+        if body.len().saturating_add(next.len()) > limit {
+            return Err(ApiError::bad_gateway("the node's answer is too long"));
+        }
+        body.extend_from_slice(&next);
+        match stream.next().await.transpose().map_err(broken)? {
+            Some(chunk) => next = chunk,
+            None => return Ok(body.freeze()),
+        }
+    }
+}

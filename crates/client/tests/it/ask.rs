@@ -1,0 +1,257 @@
+//! Asking through a session.
+
+use crate::sim::{MODEL, Manner, PRICE, SimMarket, WORDS, World, chat};
+use atoma_client::channel::Completion;
+use atoma_client::request::Endpoint;
+use atoma_client::session::{Answer, AnswerBody};
+use atoma_client::{ApiError, Policy, Session, SessionConfig};
+use atoma_types::{Amount, Units};
+use futures::StreamExt as _;
+use http::StatusCode;
+use std::path::Path;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+pub(crate) fn config(dir: &Path, policy: Policy) -> SessionConfig {
+    SessionConfig { journal: dir.join("client.db"), policy }
+}
+
+pub(crate) async fn open(world: &World, dir: &TempDir, policy: Policy) -> Session {
+    let market = Arc::new(SimMarket(world.clone()));
+    Session::open(config(dir.path(), policy), market).await.unwrap()
+}
+
+pub(crate) async fn ask(session: &Session, stream: bool) -> Result<Answer, ApiError> {
+    let body = chat(stream);
+    let quote = session.quote(&body).await?;
+    session.ask(Endpoint::ChatCompletions, &quote, body).await
+}
+
+/// The answer's text, and how it was paid.
+pub(crate) async fn read(answer: Answer) -> (String, Option<Completion>) {
+    let text = match answer.body {
+        AnswerBody::Whole(bytes) => bytes.to_vec(),
+        AnswerBody::Stream(mut stream) => {
+            let mut all = Vec::new();
+            while let Some(Ok(chunk)) = stream.next().await {
+                all.extend_from_slice(&chunk);
+            }
+            all
+        }
+    };
+    let completion = match answer.completion {
+        Some(completion) => completion.await.ok(),
+        None => None,
+    };
+    (String::from_utf8(text).unwrap(), completion)
+}
+
+fn cost_of(completion: Option<Completion>) -> Amount {
+    match completion.unwrap() {
+        Completion::Settled { cost, .. } => cost,
+        Completion::Unpaid { reason } => panic_with(&format!("unpaid: {reason}")),
+    }
+}
+
+#[expect(clippy::panic, reason = "tests")]
+fn panic_with(reason: &str) -> ! {
+    panic!("{reason}")
+}
+
+#[tokio::test]
+async fn whole_and_streamed_answers_are_checked_and_acknowledged() {
+    let (world, dir) = (World::start(&[Manner::Honest]).await, TempDir::new().unwrap());
+    let session = open(&world, &dir, Policy::default()).await;
+    assert_eq!(session.models().await, [MODEL]);
+    let (whole, completion) = read(ask(&session, false).await.unwrap()).await;
+    assert!(whole.contains(&WORDS.concat()));
+    let mut paid = cost_of(completion);
+    let (streamed, completion) = read(ask(&session, true).await.unwrap()).await;
+    assert!(streamed.contains(": atoma-receipt ") && streamed.ends_with("data: [DONE]\n\n"));
+    paid = paid.add(cost_of(completion)).unwrap();
+    assert_eq!(paid, PRICE.cost(Units(world.booked_units(0))).unwrap());
+    session.drain().await.unwrap();
+    assert_eq!((world.booked(0), world.acknowledged(0), world.purchases()), (2, 2, 1));
+    world.check_vouchers();
+}
+
+#[tokio::test]
+async fn many_at_once_never_exceed_the_window() {
+    let (world, dir) = (World::start(&[Manner::Honest]).await, TempDir::new().unwrap());
+    let session = open(&world, &dir, Policy::default()).await;
+    let all = (0..200).map(|n| {
+        let session = session.clone();
+        async move { read(ask(&session, n % 2 == 0).await.unwrap()).await.1 }
+    });
+    let completions = futures::future::join_all(all).await;
+    let paid = Amount::total(completions.into_iter().map(cost_of)).unwrap();
+    assert_eq!(paid, PRICE.cost(Units(world.booked_units(0))).unwrap());
+    session.drain().await.unwrap();
+    // Every request arrived once: the window was kept here, not by the node's refusals.
+    assert_eq!((world.booked(0), world.requests(0), world.acknowledged(0)), (200, 200, 200));
+    assert_eq!((world.purchases(), world.replays()), (1, 0));
+    world.check_vouchers();
+}
+
+#[tokio::test]
+async fn load_spreads_over_stacks_and_nodes() {
+    let (world, dir) = (World::start(&[Manner::Honest, Manner::Honest]).await, TempDir::new().unwrap());
+    let policy = Policy { stacks_per_task: 4, ..Policy::default() };
+    let session = open(&world, &dir, policy).await;
+    session.prepare(MODEL).await.unwrap();
+    assert_eq!(world.purchases(), 4);
+    let all = (0..40).map(|_| async { read(ask(&session, true).await.unwrap()).await });
+    futures::future::join_all(all).await;
+    assert!(world.booked(0) > 4 && world.booked(1) > 4);
+    session.drain().await.unwrap();
+    assert_eq!(world.acknowledged(0) + world.acknowledged(1), 40);
+}
+
+#[tokio::test]
+async fn a_lying_node_is_not_paid_and_not_asked_again() {
+    for lie in [Manner::InflatesUnits, Manner::TampersReceipt, Manner::SendsNoReceipt] {
+        let (world, dir) = (World::start(&[lie, Manner::Honest]).await, TempDir::new().unwrap());
+        let policy = Policy { stacks_per_task: 2, ..Policy::default() };
+        let session = open(&world, &dir, policy).await;
+        session.prepare(MODEL).await.unwrap();
+        for _ in 0..4 {
+            let (text, _) = read(ask(&session, false).await.unwrap()).await;
+            assert!(text.contains(&WORDS.concat()));
+        }
+        session.drain().await.unwrap();
+        if lie == Manner::SendsNoReceipt {
+            // It had one when asked for it.
+            assert_eq!(world.acknowledged(0), world.booked(0));
+        } else {
+            assert_eq!((world.requests(0), world.acknowledged(0)), (1, 0), "{lie:?}");
+            let ended = session.channels().into_iter().filter(|(_, _, summary)| summary.ended.is_some());
+            assert_eq!(ended.count(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_receipt_in_a_stream_ends_it_with_an_error() {
+    let (world, dir) = (World::start(&[Manner::TampersReceipt]).await, TempDir::new().unwrap());
+    let session = open(&world, &dir, Policy::default()).await;
+    let (text, completion) = read(ask(&session, true).await.unwrap()).await;
+    assert!(text.contains("five") && text.contains("\"error\"") && !text.contains("[DONE]"), "{text}");
+    assert!(!text.contains("atoma-receipt"));
+    assert!(matches!(completion, Some(Completion::Unpaid { .. })));
+    session.drain().await.unwrap();
+    assert_eq!(world.acknowledged(0), 0);
+}
+
+#[tokio::test]
+async fn a_broken_stream_ends_with_an_error_and_its_receipt_is_fetched() {
+    let (world, dir) = (World::start(&[Manner::BreaksOff]).await, TempDir::new().unwrap());
+    let session = open(&world, &dir, Policy::default()).await;
+    let (text, completion) = read(ask(&session, true).await.unwrap()).await;
+    assert!(text.contains("two") && text.ends_with("}}\n\n") && text.contains("\"error\""), "{text}");
+    assert!(cost_of(completion).0 > 0);
+    session.drain().await.unwrap();
+    assert_eq!((world.booked(0), world.acknowledged(0)), (1, 1));
+}
+
+#[tokio::test]
+async fn hanging_up_stops_the_node_and_pays_what_arrived() {
+    let (world, dir) = (World::start(&[Manner::Waits]).await, TempDir::new().unwrap());
+    let session = open(&world, &dir, Policy::default()).await;
+    let answer = ask(&session, true).await.unwrap();
+    let AnswerBody::Stream(mut stream) = answer.body else { panic_with("not a stream") };
+    stream.next().await.unwrap().unwrap();
+    drop(stream);
+    let completion = answer.completion.unwrap().await.ok();
+    assert_eq!(cost_of(completion), PRICE.cost(Units(7 + 1)).unwrap());
+    session.drain().await.unwrap();
+    assert_eq!((world.booked(0), world.acknowledged(0)), (1, 1));
+}
+
+#[tokio::test]
+async fn failures_before_the_first_byte_go_to_another_node() {
+    let (world, dir) = (World::start(&[Manner::Fails, Manner::Honest]).await, TempDir::new().unwrap());
+    let policy = Policy { stacks_per_task: 2, ..Policy::default() };
+    let session = open(&world, &dir, policy).await;
+    session.prepare(MODEL).await.unwrap();
+    for _ in 0..10 {
+        let answer = ask(&session, true).await.unwrap();
+        assert_eq!(answer.node.0, 2);
+        read(answer).await;
+    }
+    // After a few failures in a row the node is left alone.
+    assert!(world.requests(0) <= 4);
+    world.set_manner(1, Manner::Fails);
+    let error = ask(&session, false).await.unwrap_err();
+    assert_eq!(error.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_the_requests_fault_is_passed_on() {
+    let (world, dir) = (World::start(&[Manner::Refuses]).await, TempDir::new().unwrap());
+    let session = open(&world, &dir, Policy::default()).await;
+    let answer = ask(&session, false).await.unwrap();
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let (text, completion) = read(answer).await;
+    assert!(text.contains("nope") && completion.is_none());
+    assert_eq!(world.requests(0), 1);
+}
+
+#[tokio::test]
+async fn a_restart_uses_no_nonce_twice_and_buys_nothing_again() {
+    let (world, dir) = (World::start(&[Manner::Honest]).await, TempDir::new().unwrap());
+    for round in 1..=3 {
+        let session = open(&world, &dir, Policy::default()).await;
+        for _ in 0..5 {
+            read(ask(&session, true).await.unwrap()).await;
+        }
+        // Not drained: as if the process had been killed. The journal's writer may lag behind.
+        assert_eq!((world.booked(0), world.purchases()), (5 * round, 1));
+        drop(session);
+    }
+    let session = open(&world, &dir, Policy::default()).await;
+    session.drain().await.unwrap();
+    assert_eq!((world.acknowledged(0), world.replays()), (15, 0));
+    world.check_vouchers();
+}
+
+#[tokio::test]
+async fn a_request_in_flight_over_a_restart_is_still_acknowledged() {
+    let (world, dir) = (World::start(&[Manner::Waits]).await, TempDir::new().unwrap());
+    let session = open(&world, &dir, Policy::default()).await;
+    let answer = ask(&session, true).await.unwrap();
+    // A second process takes over while the first still reads; the first never says how it ended.
+    let copy = TempDir::new().unwrap();
+    session.journal().flush().await.unwrap();
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    world.go_on();
+    let (text, _) = read(answer).await;
+    assert!(text.ends_with("data: [DONE]\n\n"));
+    drop(session);
+    let session = open(&world, &copy, Policy::default()).await;
+    session.drain().await.unwrap();
+    assert_eq!((world.booked(0), world.acknowledged(0)), (1, 1));
+    world.check_vouchers();
+}
+
+#[tokio::test]
+async fn a_purchase_whose_answer_was_lost_is_not_paid_twice() {
+    let (world, dir) = (World::start(&[Manner::Honest]).await, TempDir::new().unwrap());
+    world.lose_answers(2);
+    let session = open(&world, &dir, Policy::default()).await;
+    read(ask(&session, false).await.unwrap()).await;
+    assert_eq!(world.purchases(), 1);
+    session.drain().await.unwrap();
+    drop(session);
+    world.lose_answers(5);
+    let other = TempDir::new().unwrap();
+    let session = open(&world, &other, Policy::default()).await;
+    assert!(session.buy(MODEL).await.is_err());
+    assert_eq!(world.purchases(), 2);
+    drop(session);
+    let session = open(&world, &other, Policy::default()).await;
+    read(ask(&session, false).await.unwrap()).await;
+    assert_eq!(world.purchases(), 2);
+}

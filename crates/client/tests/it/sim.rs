@@ -1,0 +1,598 @@
+//! A market in memory and nodes that keep real books, as they should or not. No part of it is shared with
+//! the code under test but the protocol's types.
+
+#![expect(dead_code, reason = "shared by the tests of two crates")]
+
+use atoma_chain::AcquireStack;
+use atoma_client::catalog::Catalog;
+use atoma_client::market::{Market, MarketError, PreparedPurchase};
+use atoma_types::amount::UnitWeights;
+use atoma_types::message::Message as _;
+use atoma_types::onchain::{Channel, Model, Node, Params, Selection, Stack, Subscription, Task};
+use atoma_types::wire::{self, AUTH_HEADER, Authorization, RECEIPT_HEADER, SSE_DONE};
+use atoma_types::{
+    Address, Amount, Hash32, ModelId, NodeId, Price, Receipt, RequestAuth, SecretKey, Signed, Status, TaskId,
+    Transcript, Units, Voucher,
+};
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{StreamExt as _, stream};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+pub(crate) const MODEL: &str = "sim-model";
+pub(crate) const WEIGHTS: UnitWeights = UnitWeights { input: 1_000, output: 1_000 };
+pub(crate) const PRICE: Price = Price(200_000);
+pub(crate) const INPUT: u64 = 7;
+pub(crate) const WORDS: [&str; 5] = ["one ", "two ", "three ", "four ", "five"];
+
+/// What a node does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    Honest,
+    InflatesUnits,
+    TampersReceipt,
+    SendsNoReceipt,
+    Fails,
+    BreaksOff,
+    /// Streams its first word, then waits until told to go on.
+    Waits,
+    /// Refuses with a 400.
+    Refuses,
+}
+
+#[derive(Default)]
+struct Book {
+    transcript: Transcript,
+    total: Units,
+    receipts: Vec<Signed<Receipt>>,
+    nonces: HashSet<u64>,
+    in_flight: u64,
+    acknowledged: u64,
+    vouchers: Vec<Signed<Voucher>>,
+}
+
+struct SimNode {
+    id: NodeId,
+    key: SecretKey,
+    manner: Manner,
+    books: HashMap<Address, Book>,
+    requests: u64,
+    /// Nonces that were used twice.
+    replays: u64,
+    most_at_once: u64,
+    running: u64,
+}
+
+#[derive(Default)]
+struct Chain {
+    stacks: HashMap<Address, Stack>,
+    labels: HashMap<[u8; 32], SecretKey>,
+    purchases: HashMap<Vec<u8>, Address>,
+    prepared: u64,
+    closed: Vec<Address>,
+    refunded: Vec<Address>,
+    nodes: Vec<Node>,
+    draws: usize,
+    clock_ms: Option<u64>,
+    /// Purchases that execute but whose answer is lost, as often as said.
+    lost_answers: u32,
+}
+
+/// The market and its nodes. Clones share it.
+#[derive(Clone)]
+pub(crate) struct World {
+    chain: Arc<Mutex<Chain>>,
+    nodes: Arc<Vec<Mutex<SimNode>>>,
+    go_on: Arc<Notify>,
+}
+
+impl World {
+    /// Starts a node for each manner.
+    pub(crate) async fn start(manners: &[Manner]) -> Self {
+        let nodes = manners.iter().zip(1u8..).map(|(manner, id)| {
+            Mutex::new(SimNode {
+                id: NodeId(id.into()),
+                key: SecretKey::from_seed([id; 32]),
+                manner: *manner,
+                books: HashMap::new(),
+                requests: 0,
+                replays: 0,
+                most_at_once: 0,
+                running: 0,
+            })
+        });
+        let world = Self { chain: Arc::default(), nodes: Arc::new(nodes.collect()), go_on: Arc::default() };
+        for which in 0..manners.len() {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let endpoint = format!("http://{}", listener.local_addr().unwrap());
+            let app = Router::new()
+                .route("/v1/chat/completions", post(complete))
+                .route("/v1/completions", post(complete))
+                .route("/v1/receipts", get(receipts))
+                .route("/v1/vouchers", post(voucher))
+                .layer(axum::extract::DefaultBodyLimit::disable())
+                .with_state((world.clone(), which));
+            tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+            let node = world.node(which);
+            let row = Node {
+                id: node.id,
+                owner: Address::TWO,
+                payout: Address::TWO,
+                endpoint,
+                receipt_key: node.key.public_key(),
+                collateral: Amount(1_000_000_000),
+                reputation: 50,
+                registered_epoch: 0,
+                disabled_ms: 0,
+            };
+            drop(node);
+            world.chain().nodes.push(row);
+        }
+        world
+    }
+
+    fn chain(&self) -> MutexGuard<'_, Chain> {
+        self.chain.lock().unwrap()
+    }
+
+    fn node(&self, which: usize) -> MutexGuard<'_, SimNode> {
+        self.nodes[which].lock().unwrap()
+    }
+
+    pub(crate) fn set_manner(&self, which: usize, manner: Manner) {
+        self.node(which).manner = manner;
+    }
+
+    /// Lets waiting streams go on.
+    pub(crate) fn go_on(&self) {
+        self.go_on.notify_waiters();
+    }
+
+    pub(crate) fn lose_answers(&self, times: u32) {
+        self.chain().lost_answers = times;
+    }
+
+    pub(crate) fn advance_clock(&self, ms: u64) {
+        let mut chain = self.chain();
+        chain.clock_ms = Some(chain.clock_ms.unwrap_or_else(wall_ms) + ms);
+    }
+
+    pub(crate) fn purchases(&self) -> usize {
+        self.chain().purchases.len()
+    }
+
+    pub(crate) fn closed(&self) -> Vec<Address> {
+        self.chain().closed.clone()
+    }
+
+    pub(crate) fn refunded(&self) -> Vec<Address> {
+        self.chain().refunded.clone()
+    }
+
+    pub(crate) fn requests(&self, which: usize) -> u64 {
+        self.node(which).requests
+    }
+
+    pub(crate) fn most_at_once(&self, which: usize) -> u64 {
+        self.node(which).most_at_once
+    }
+
+    pub(crate) fn replays(&self) -> u64 {
+        (0..self.nodes.len()).map(|which| self.node(which).replays).sum()
+    }
+
+    /// Answers that a node booked.
+    pub(crate) fn booked(&self, which: usize) -> u64 {
+        self.node(which).books.values().map(|book| book.receipts.len() as u64).sum()
+    }
+
+    pub(crate) fn booked_units(&self, which: usize) -> u64 {
+        self.node(which).books.values().map(|book| book.total.0).sum()
+    }
+
+    /// Answers of a node that the user acknowledged.
+    pub(crate) fn acknowledged(&self, which: usize) -> u64 {
+        self.node(which).books.values().map(|book| book.acknowledged).sum()
+    }
+
+    /// Every voucher that a node holds is for exactly what it answered.
+    pub(crate) fn check_vouchers(&self) {
+        for which in 0..self.nodes.len() {
+            let node = self.node(which);
+            for (stack, book) in &node.books {
+                let key = self.chain().stacks[stack].request_key;
+                for voucher in &book.vouchers {
+                    let voucher = voucher.verify(&key).unwrap();
+                    let count = usize::try_from(voucher.count).unwrap();
+                    assert_eq!(book.transcript.root_at(count).unwrap(), voucher.root);
+                    assert_eq!(book.receipts[count - 1].message.total_units, voucher.units);
+                }
+            }
+        }
+    }
+
+    fn check(&self, which: usize, headers: &HeaderMap, body: &[u8]) -> Result<Signed<RequestAuth>, Response> {
+        let text = headers.get(AUTH_HEADER).ok_or_else(|| refuse(401, "missing_authorization"))?;
+        let authorization = Authorization::decode(text.to_str().unwrap()).map_err(|_| refuse(400, "bad"))?;
+        let auth = authorization.auth.message.clone();
+        let stack =
+            self.chain().stacks.get(&auth.stack).cloned().ok_or_else(|| refuse(402, "unknown_stack"))?;
+        let mut node = self.node(which);
+        node.requests += 1;
+        authorization.auth.verify(&stack.request_key).map_err(|_| refuse(401, "invalid_signature"))?;
+        let (wrong, id) = (Hash32::of(body) != auth.body_hash, node.id);
+        if wrong || auth.node != id || auth.expires_ms <= wall_ms() {
+            return Err(refuse(401, "invalid_signature"));
+        }
+        let book = node.books.entry(auth.stack).or_default();
+        if let Some(voucher) = authorization.voucher {
+            take_voucher(book, voucher, &stack);
+        }
+        if !book.nonces.insert(auth.nonce) {
+            node.replays += 1;
+            return Err(refuse(401, "auth_replayed"));
+        }
+        let unacknowledged = book.receipts.len() as u64 - book.acknowledged;
+        if unacknowledged + book.in_flight >= (book.acknowledged + 1).clamp(1, 64) {
+            let from = book.acknowledged + 1;
+            let missing: Vec<String> =
+                book.receipts.iter().filter(|one| one.message.count >= from).map(wire::encode).collect();
+            let error = json!({"message": "missing", "type": "x", "code": "missing_receipt"});
+            let body = json!({"error": error, "missing_from": from, "receipts": missing});
+            return Err((StatusCode::PAYMENT_REQUIRED, Json(body)).into_response());
+        }
+        let granted = stack.channel(id).unwrap().granted;
+        assert!(book.total.0 + auth.max_units.0 <= granted.0, "asked for more than was granted");
+        book.in_flight += 1;
+        node.running += 1;
+        node.most_at_once = node.most_at_once.max(node.running);
+        Ok(authorization.auth)
+    }
+
+    /// Books an answer and signs its receipt, truly or not.
+    fn book(
+        &self,
+        which: usize,
+        auth: &Signed<RequestAuth>,
+        response: &[u8],
+        output: u64,
+        status: Status,
+    ) -> Signed<Receipt> {
+        let mut node = self.node(which);
+        node.running -= 1;
+        let (key, manner, id) = (node.key.clone(), node.manner, node.id);
+        let book = node.books.get_mut(&auth.message.stack).unwrap();
+        book.in_flight -= 1;
+        let mut units =
+            if status.is_billable() { WEIGHTS.units(INPUT, output).unwrap() } else { Units::ZERO };
+        if manner == Manner::InflatesUnits {
+            units.0 += 1;
+        }
+        let mut receipt = Receipt {
+            db: auth.message.db,
+            stack: auth.message.stack,
+            node: id,
+            request_hash: auth.message.signed_hash(),
+            response_hash: Hash32::of(response),
+            input: INPUT,
+            output,
+            units,
+            total_units: book.total.add(units).unwrap(),
+            count: book.receipts.len() as u64 + 1,
+            root: Hash32::ZERO,
+            work: Hash32::ZERO,
+            replica_hash: Hash32::ZERO,
+            status,
+            finished_ms: wall_ms(),
+        };
+        receipt.root = book.transcript.append(&receipt.record());
+        book.total = receipt.total_units;
+        let mut signed = receipt.sign(&key);
+        book.receipts.push(signed.clone());
+        if manner == Manner::TampersReceipt {
+            signed.message.output += 1;
+        }
+        signed
+    }
+}
+
+fn take_voucher(book: &mut Book, voucher: Signed<Voucher>, stack: &Stack) {
+    voucher.verify(&stack.request_key).unwrap();
+    assert!(voucher.message.count <= book.receipts.len() as u64, "acknowledged more than was answered");
+    book.acknowledged = book.acknowledged.max(voucher.message.count);
+    book.vouchers.push(voucher);
+}
+
+fn refuse(status: u16, code: &str) -> Response {
+    let body = json!({"error": {"message": "refused", "type": "x", "param": null, "code": code}});
+    (StatusCode::from_u16(status).unwrap(), Json(body)).into_response()
+}
+
+fn wall_ms() -> u64 {
+    u64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis())
+        .unwrap()
+}
+
+async fn complete(State((world, which)): State<(World, usize)>, headers: HeaderMap, body: Bytes) -> Response {
+    let auth = match world.check(which, &headers, &body) {
+        Ok(auth) => auth,
+        Err(refusal) => return refusal,
+    };
+    let manner = world.node(which).manner;
+    if matches!(manner, Manner::Fails | Manner::Refuses) {
+        let mut node = world.node(which);
+        node.running -= 1;
+        node.books.get_mut(&auth.message.stack).unwrap().in_flight -= 1;
+        return refuse(if manner == Manner::Fails { 503 } else { 400 }, "nope");
+    }
+    let request: Value = serde_json::from_slice(&body).unwrap();
+    if request["stream"] == json!(true) {
+        return streamed(world, which, auth, manner);
+    }
+    let text =
+        json!({"choices": [{"message": {"role": "assistant", "content": WORDS.concat()}}]}).to_string();
+    let receipt = world.book(which, &auth, text.as_bytes(), 5, Status::Complete);
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    if manner != Manner::SendsNoReceipt {
+        response.headers_mut().insert(RECEIPT_HEADER, wire::encode(&receipt).parse().unwrap());
+    }
+    response
+}
+
+fn streamed(world: World, which: usize, auth: Signed<RequestAuth>, manner: Manner) -> Response {
+    struct Running {
+        world: World,
+        which: usize,
+        auth: Signed<RequestAuth>,
+        sent: Vec<u8>,
+        words: u64,
+        booked: bool,
+    }
+    impl Drop for Running {
+        fn drop(&mut self) {
+            if !self.booked {
+                self.world.book(self.which, &self.auth, &self.sent, self.words, Status::Aborted);
+            }
+        }
+    }
+    let running = Running { world, which, auth, sent: Vec::new(), words: 0, booked: false };
+    let frames = stream::unfold(Some(running), move |running| async move {
+        let mut running = running?;
+        if running.words == 1 && manner == Manner::Waits {
+            let go_on = Arc::clone(&running.world.go_on);
+            go_on.notified().await;
+        }
+        if running.words == 2 && manner == Manner::BreaksOff {
+            // What was written so far goes out first.
+            tokio::task::yield_now().await;
+            return Some((Err(std::io::Error::other("broken")), None));
+        }
+        if let Some(word) = WORDS.get(usize::try_from(running.words).unwrap()) {
+            let event = format!("data: {}\n\n", json!({"choices": [{"delta": {"content": word}}]}));
+            running.sent.extend_from_slice(event.as_bytes());
+            running.words += 1;
+            return Some((Ok(Bytes::from(event)), Some(running)));
+        }
+        running.booked = true;
+        let receipt =
+            running.world.book(running.which, &running.auth, &running.sent, running.words, Status::Complete);
+        let comment =
+            if manner == Manner::SendsNoReceipt { String::new() } else { wire::receipt_comment(&receipt) };
+        Some((Ok(Bytes::from(format!("{comment}{SSE_DONE}"))), None))
+    });
+    let mut response = Response::new(Body::from_stream(frames));
+    response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+    response
+}
+
+async fn receipts(
+    State((world, which)): State<(World, usize)>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Json<Value> {
+    let from: u64 = query["from"].parse().unwrap();
+    let node = world.node(which);
+    let book = node.books.get(&query["stack"].parse().unwrap());
+    let known = book.into_iter().flat_map(|book| &book.receipts);
+    let page: Vec<String> =
+        known.filter(|one| one.message.count >= from).take(64).map(wire::encode).collect();
+    Json(json!({"receipts": page}))
+}
+
+async fn voucher(State((world, which)): State<(World, usize)>, Json(body): Json<Value>) -> Json<Value> {
+    let voucher: Signed<Voucher> = wire::decode(body["voucher"].as_str().unwrap()).unwrap();
+    let stack = world.chain().stacks[&voucher.message.stack].clone();
+    let mut node = world.node(which);
+    let book = node.books.get_mut(&stack.id).unwrap();
+    take_voucher(book, voucher, &stack);
+    Json(json!({"count": book.acknowledged}))
+}
+
+/// A wallet in the market; its purchases draw the nodes in turn.
+#[derive(Clone)]
+pub(crate) struct SimMarket(pub(crate) World);
+
+impl SimMarket {
+    fn acquire(&self, bytes: &[u8]) -> Address {
+        let mut chain = self.0.chain();
+        if let Some(stack) = chain.purchases.get(bytes) {
+            return *stack;
+        }
+        let (key, units, price, prepared): ([u8; 32], u64, u64, u64) = bcs::from_bytes(bytes).unwrap();
+        let id = Address::new(Hash32::of(&prepared.to_le_bytes()).0);
+        let node = chain.nodes[chain.draws % chain.nodes.len()].id;
+        chain.draws += 1;
+        let channel = Channel {
+            node,
+            price: PRICE,
+            granted: Units(units),
+            grant_nonce: 0,
+            settled_units: Units::ZERO,
+            settled_count: 0,
+            root: Hash32::of(&[]),
+            paid: Amount::ZERO,
+            closed: false,
+        };
+        let now = chain.clock_ms.unwrap_or_else(wall_ms);
+        let stack = Stack {
+            id,
+            version: 1,
+            db: Address::TWO,
+            owner: Address::THREE,
+            request_key: atoma_types::PublicKey(key),
+            task: TaskId(1),
+            level: 0,
+            weights: WEIGHTS,
+            max_price: Price(price),
+            total_units: Units(units),
+            granted_units: Units(units),
+            settled_units: Units::ZERO,
+            selection: Selection::Single,
+            drawn: vec![node],
+            creator: Address::TWO,
+            creator_fee_permille: 0,
+            surcharge: Amount::ZERO,
+            surcharge_earned: Amount::ZERO,
+            open_fee: Amount::ZERO,
+            opens_left: 0,
+            created_ms: now,
+            expires_ms: now + 3_600_000,
+            close_requested_ms: 0,
+            close_delay_ms: 20_000,
+            channels: vec![channel],
+            dues: vec![],
+            treasury_due: Amount::ZERO,
+            balance: Amount(1_000),
+        };
+        chain.stacks.insert(id, stack);
+        chain.purchases.insert(bytes.to_vec(), id);
+        id
+    }
+}
+
+impl Market for SimMarket {
+    fn db(&self) -> Address {
+        Address::TWO
+    }
+
+    fn request_key(&self, label: &str) -> SecretKey {
+        SecretKey::from_seed(Hash32::of(label.as_bytes()).0)
+    }
+
+    fn catalog(&self) -> BoxFuture<'_, Result<Catalog, MarketError>> {
+        let nodes = self.0.chain().nodes.clone();
+        let model = Model {
+            id: ModelId(1),
+            label: MODEL.into(),
+            creator: Address::TWO,
+            modality: 0,
+            weights_root: Hash32::ZERO,
+            creator_fee_permille: 0,
+            disabled: false,
+        };
+        let task = Task {
+            id: TaskId(1),
+            owner: Address::TWO,
+            role: 0,
+            model: ModelId(1),
+            level: 0,
+            price_ceiling: Price(1_000_000),
+            weights: WEIGHTS,
+            surcharge_permille: 5,
+            min_collateral: Amount::ZERO,
+            min_reputation: 0,
+            whitelist: vec![],
+            deprecated: false,
+        };
+        let subscriptions = nodes.iter().map(|node| Subscription {
+            task: TaskId(1),
+            node: node.id,
+            price: PRICE,
+            max_units: Units(1_000_000_000),
+            echelon: 0,
+        });
+        let params = Params {
+            unit_ms: 1_000,
+            stack_life_ms: 3_600_000,
+            close_delay_ms: 20_000,
+            exit_ms: 640_000,
+            min_collateral: Amount::ZERO,
+            weight_cap: Amount::ZERO,
+            registration_fee: Amount::ZERO,
+            open_fee: Amount::ZERO,
+        };
+        let subscriptions = HashMap::from([(TaskId(1), subscriptions.collect())]);
+        let catalog = Catalog::new(vec![model], vec![task], nodes, subscriptions, params);
+        Box::pin(async move { Ok(catalog) })
+    }
+
+    fn stack(&self, id: Address) -> BoxFuture<'_, Result<Option<Stack>, MarketError>> {
+        let stack = self.0.chain().stacks.get(&id).cloned();
+        Box::pin(async move { Ok(stack) })
+    }
+
+    fn now_ms(&self) -> BoxFuture<'_, Result<u64, MarketError>> {
+        let now = self.0.chain().clock_ms.unwrap_or_else(wall_ms);
+        Box::pin(async move { Ok(now) })
+    }
+
+    fn prepare_purchase(
+        &self,
+        purchase: AcquireStack,
+    ) -> BoxFuture<'_, Result<PreparedPurchase, MarketError>> {
+        let mut chain = self.0.chain();
+        chain.prepared += 1;
+        let parts = (purchase.request_key.0, purchase.units.0, purchase.max_price.0, chain.prepared);
+        let bytes = bcs::to_bytes(&parts).unwrap();
+        Box::pin(async move { Ok(PreparedPurchase::from_bytes(bytes)) })
+    }
+
+    fn submit_purchase(&self, prepared: PreparedPurchase) -> BoxFuture<'_, Result<Address, MarketError>> {
+        let stack = self.acquire(&prepared.bytes);
+        let mut chain = self.0.chain();
+        let lost = chain.lost_answers > 0;
+        chain.lost_answers = chain.lost_answers.saturating_sub(1);
+        Box::pin(async move { if lost { Err(MarketError::Unknown("lost".into())) } else { Ok(stack) } })
+    }
+
+    fn request_close(&self, id: Address) -> BoxFuture<'_, Result<(), MarketError>> {
+        let mut chain = self.0.chain();
+        let now = chain.clock_ms.unwrap_or_else(wall_ms);
+        chain.stacks.get_mut(&id).unwrap().close_requested_ms = now;
+        chain.closed.push(id);
+        Box::pin(async move { Ok(()) })
+    }
+
+    fn refund(&self, id: Address) -> BoxFuture<'_, Result<(), MarketError>> {
+        let mut chain = self.0.chain();
+        chain.stacks.remove(&id);
+        chain.refunded.push(id);
+        Box::pin(async move { Ok(()) })
+    }
+}
+
+/// A chat request body.
+pub(crate) fn chat(stream: bool) -> Bytes {
+    let messages = json!([{"role": "user", "content": "hello"}]);
+    Bytes::from(json!({"model": MODEL, "messages": messages, "stream": stream, "max_tokens": 16}).to_string())
+}
+
+/// Reads a stream to its end.
+pub(crate) async fn text_of(response: reqwest::Response) -> String {
+    let mut stream = response.bytes_stream();
+    let mut all = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        all.extend_from_slice(&chunk.unwrap());
+    }
+    String::from_utf8(all).unwrap()
+}

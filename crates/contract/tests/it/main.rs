@@ -1,0 +1,11 @@
+//! The contract from outside: directed tests of every rule, and seeded operation sequences under audit.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod auditing;
+mod channels;
+mod exits;
+mod harness;
+mod layouts;
+mod purchases;
+mod registry;
+mod sequences;

@@ -1,0 +1,209 @@
+//! Nodes, models, tasks, subscriptions.
+
+use crate::harness::*;
+use atoma_contract::model::NewModel;
+use atoma_contract::node::{self, Registration};
+use atoma_contract::task::{NewTask, Offer};
+use atoma_contract::{NodeBadge, model, views};
+use atoma_types::amount::UnitWeights;
+use atoma_types::onchain::Abort;
+use atoma_types::{Address, Amount, ModelId, NodeId, Price, TaskId, Units};
+
+fn registration() -> Registration {
+    Registration { payout: payout(1), endpoint: ENDPOINT.into(), receipt_key: receipt_key(1) }
+}
+
+#[test]
+fn registering_splits_the_coin_into_fee_and_collateral() {
+    let mut market = Market::new();
+    let ctx = market.register(1, Amount(1_500 * COIN)).unwrap();
+    let node = views::node(&market.world.db, NodeId(1)).unwrap();
+    assert_eq!((node.collateral, node.owner), (Amount(1_499 * COIN), operator(1)));
+    assert_eq!(views::treasury(&market.world.treasury), Amount(COIN));
+    assert_eq!(ctx.transfers[0].to, operator(1));
+    assert_eq!(node::reputation(&node, 3), 53);
+    assert_eq!(node::reputation(&node, 1_000), 100);
+}
+
+#[test]
+fn registering_needs_fee_and_minimum() {
+    let mut market = Market::new();
+    assert_eq!(abort(market.register(1, Amount(COIN - 1))), Abort::InsufficientPayment);
+    assert_eq!(abort(market.register(1, Amount(1_001 * COIN - 1))), Abort::Collateral);
+    market.register(1, Amount(1_001 * COIN)).unwrap();
+    let too_much = abort(market.register(2, Amount(u64::MAX)));
+    assert_eq!(too_much, Abort::Arithmetic);
+}
+
+#[test]
+fn registering_checks_endpoint_and_key() {
+    let mut market = Market::new();
+    let long = format!("https://{}", "a".repeat(249));
+    let spaced = "http://a b".to_owned();
+    for endpoint in ["", "ftp://a", "http://", "https:///x", "http://ä", &long, &spaced] {
+        let bad = Registration { endpoint: endpoint.into(), ..registration() };
+        let result = market.register_as(operator(1), Amount(1_001 * COIN), bad);
+        assert_eq!(abort(result), Abort::BadArgument, "{endpoint}");
+    }
+    let mut small_order = vec![0; 32];
+    small_order[0] = 1;
+    let mut no_point = vec![0; 32];
+    no_point[0] = 2;
+    for receipt_key in [vec![], vec![9; 31], vec![9; 33], small_order, no_point] {
+        let bad = Registration { receipt_key, ..registration() };
+        let result = market.register_as(operator(1), Amount(1_001 * COIN), bad);
+        assert_eq!(abort(result), Abort::BadArgument);
+    }
+    let longest = format!("https://{}", "a".repeat(248));
+    let good = Registration { endpoint: longest, ..registration() };
+    market.register_as(operator(1), Amount(1_001 * COIN), good).unwrap();
+}
+
+#[test]
+fn a_node_changes_its_endpoint_until_it_is_disabled() {
+    let mut market = Market::with_nodes(&[COIN]);
+    let badge = market.badges[&NodeId(1)].clone();
+    let set = |market: &mut Market, badge: &NodeBadge, endpoint: &str| {
+        market.call(STRANGER, Amount::ZERO, |world, ctx| {
+            node::set_endpoint(&mut world.db, badge, endpoint.into(), ctx)
+        })
+    };
+    set(&mut market, &badge, "https://new.example").unwrap();
+    assert_eq!(views::nodes(&market.world.db)[0].endpoint, "https://new.example");
+    assert_eq!(abort(set(&mut market, &badge, "new.example")), Abort::BadArgument);
+    let foreign = NodeBadge { db: Address::TWO, ..badge.clone() };
+    assert_eq!(abort(set(&mut market, &foreign, ENDPOINT)), Abort::WrongDb);
+    let unknown = NodeBadge { node: NodeId(9), ..badge.clone() };
+    assert_eq!(abort(set(&mut market, &unknown, ENDPOINT)), Abort::UnknownNode);
+    market.disable(NodeId(1)).unwrap();
+    assert_eq!(abort(set(&mut market, &badge, ENDPOINT)), Abort::NodeDisabled);
+    assert_eq!(abort(market.disable(NodeId(1))), Abort::NodeDisabled);
+}
+
+#[test]
+fn collateral_leaves_after_the_exit_window_once() {
+    let mut market = Market::with_nodes(&[COIN]);
+    let node = NodeId(1);
+    assert_eq!(abort(market.withdraw_collateral(operator(1), node)), Abort::TooEarly);
+    market.disable(node).unwrap();
+    market.clock_ms += 640_000 - 1;
+    assert_eq!(abort(market.withdraw_collateral(operator(1), node)), Abort::TooEarly);
+    market.clock_ms += 1;
+    market.world.db.version = 2;
+    let ctx = market.withdraw_collateral(operator(1), node).unwrap();
+    assert_eq!(coins(&ctx), 1_000 * COIN, "and at any version");
+    assert_eq!(abort(market.withdraw_collateral(operator(1), node)), Abort::NothingDue);
+}
+
+#[test]
+fn models_are_bounded() {
+    let mut market = Market::new();
+    let good = NewModel { label: "x".repeat(64), modality: 7, creator_fee_permille: 200, ..new_model() };
+    let bad = [
+        NewModel { label: String::new(), ..new_model() },
+        NewModel { label: "x".repeat(65), ..new_model() },
+        NewModel { modality: 8, ..new_model() },
+        NewModel { weights_root: vec![0; 31], ..new_model() },
+        NewModel { creator_fee_permille: 201, ..new_model() },
+    ];
+    for new in bad {
+        let result = market.call(CREATOR, Amount::ZERO, |world, ctx| model::add(&mut world.db, new, ctx));
+        assert_eq!(abort(result), Abort::BadArgument);
+    }
+    market.call(CREATOR, Amount::ZERO, |world, ctx| model::add(&mut world.db, good, ctx)).unwrap();
+    let stored = views::model(&market.world.db, ModelId(1)).unwrap();
+    assert_eq!((stored.creator, stored.creator_fee_permille), (CREATOR, 200));
+    assert_eq!(views::models(&market.world.db), [stored]);
+    assert_eq!(views::model(&market.world.db, ModelId(2)), Err(Abort::UnknownModel));
+}
+
+#[test]
+fn tasks_are_bounded() {
+    let mut market = Market::new();
+    assert_eq!(abort(market.create_task(new_task())), Abort::UnknownModel);
+    market.add_model(0).unwrap();
+    let over = 1_000_000_000_001;
+    let bad = [
+        NewTask { role: 8, ..new_task() },
+        NewTask { level: 1, ..new_task() },
+        NewTask { price_ceiling: Price(over), ..new_task() },
+        NewTask { weights: UnitWeights { input: over, output: 1 }, ..new_task() },
+        NewTask { weights: UnitWeights { input: 1, output: over }, ..new_task() },
+        NewTask { weights: UnitWeights { input: 0, output: 0 }, ..new_task() },
+        NewTask { surcharge_permille: 201, ..new_task() },
+        NewTask { min_collateral: Amount(1_000_000_000_000_001), ..new_task() },
+        NewTask { min_reputation: 101, ..new_task() },
+        NewTask { whitelist: vec![NodeId(1); 65], ..new_task() },
+    ];
+    for new in bad {
+        assert_eq!(abort(market.create_task(new)), Abort::BadArgument);
+    }
+    let widest = NewTask {
+        role: 7,
+        price_ceiling: Price(over - 1),
+        weights: UnitWeights { input: over - 1, output: 0 },
+        surcharge_permille: 200,
+        min_collateral: Amount(1_000_000_000_000_000),
+        min_reputation: 100,
+        whitelist: vec![NodeId(1); 64],
+        ..new_task()
+    };
+    market.create_task(widest).unwrap();
+    assert_eq!(views::tasks(&market.world.db).len(), 1);
+    assert_eq!(views::task(&market.world.db, TaskId(0)), Err(Abort::UnknownTask));
+}
+
+#[test]
+fn subscribing_is_bounded_and_happens_once() {
+    let mut market = Market::with_nodes(&[]);
+    market.register(1, Amount(1_001 * COIN)).unwrap();
+    let node = NodeId(1);
+    let offer = Offer { task: TaskId(1), price: Price(COIN), max_units: Units(1), echelon: 15 };
+    let mut refuse = |offer: Offer, expected| {
+        assert_eq!(abort(market.subscribe_to(node, offer)), expected);
+    };
+    refuse(Offer { task: TaskId(2), ..offer.clone() }, Abort::UnknownTask);
+    refuse(Offer { price: Price(2 * COIN + 1), ..offer.clone() }, Abort::PriceTooHigh);
+    refuse(Offer { max_units: Units(0), ..offer.clone() }, Abort::BadArgument);
+    refuse(Offer { max_units: Units(1_000_000_000_001), ..offer.clone() }, Abort::BadArgument);
+    refuse(Offer { echelon: 16, ..offer.clone() }, Abort::BadArgument);
+    market.subscribe_to(node, offer.clone()).unwrap();
+    assert_eq!(abort(market.subscribe_to(node, offer)), Abort::AlreadySubscribed);
+    assert_eq!(views::subscriptions(&market.world.db, TaskId(1)).unwrap()[0].node, node);
+}
+
+#[test]
+fn subscribing_needs_what_the_task_asks() {
+    let mut market = Market::with_nodes(&[]);
+    market.register(1, Amount(1_001 * COIN)).unwrap();
+    market.create_task(NewTask { whitelist: vec![NodeId(2)], ..new_task() }).unwrap();
+    market.create_task(NewTask { min_collateral: Amount(1_000 * COIN + 1), ..new_task() }).unwrap();
+    market.create_task(NewTask { min_reputation: 51, ..new_task() }).unwrap();
+    market.create_task(NewTask { min_collateral: Amount::ZERO, ..new_task() }).unwrap();
+    let offer = |task| Offer { task: TaskId(task), price: Price(0), max_units: Units(1), echelon: 0 };
+    assert_eq!(abort(market.subscribe_to(NodeId(1), offer(2))), Abort::NotWhitelisted);
+    assert_eq!(abort(market.subscribe_to(NodeId(1), offer(3))), Abort::Collateral);
+    assert_eq!(abort(market.subscribe_to(NodeId(1), offer(4))), Abort::NotEligible);
+    market.epoch = 1;
+    market.subscribe_to(NodeId(1), offer(4)).unwrap();
+    market.disable(NodeId(1)).unwrap();
+    assert_eq!(abort(market.subscribe_to(NodeId(1), offer(5))), Abort::NodeDisabled);
+}
+
+#[test]
+fn another_version_is_refused() {
+    let mut market = Market::with_nodes(&[COIN]);
+    market.world.db.version = 2;
+    assert_eq!(abort(market.register(2, Amount(1_001 * COIN))), Abort::Version);
+    assert_eq!(abort(market.add_model(0)), Abort::Version);
+    assert_eq!(abort(market.create_task(new_task())), Abort::Version);
+    assert_eq!(abort(market.subscribe(NodeId(1), 0, 1)), Abort::Version);
+    assert_eq!(abort(market.disable(NodeId(1))), Abort::Version);
+    assert_eq!(abort(market.acquire(1, 10 * COIN, purchase(SINGLE))), Abort::Version);
+    market.world.db.version = 1;
+    market.world.treasury.version = 2;
+    assert_eq!(abort(market.register(2, Amount(1_001 * COIN))), Abort::Version);
+    market.world.treasury.version = 1;
+    market.world.treasury.db = Address::TWO;
+    assert_eq!(abort(market.register(2, Amount(1_001 * COIN))), Abort::WrongDb);
+}

@@ -1,0 +1,262 @@
+//! The Move packages of the devnet: what can be called, with which arguments, and the step from a call's
+//! BCS arguments to the contract's functions and back.
+
+mod functions;
+mod signature;
+
+pub(crate) use functions::functions;
+pub(crate) use signature::{By, Function, ObjectKind, Param, is_valid, length_prefix};
+
+use crate::ledger::object::{Body, tag};
+use atoma_contract::{AtomaDb, Owned, TxContext};
+use atoma_types::Address;
+use atoma_types::onchain::{Abort, Stack};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use sui_sdk_types::{Digest, StructTag, TypeTag};
+
+/// Where the devnet has the market's package.
+pub const PACKAGE: Address =
+    Address::from_static("0xa70a000000000000000000000000000000000000000000000000000000000001");
+/// Where the devnet has its test coin.
+pub const USD_PACKAGE: Address =
+    Address::from_static("0xa70a0000000000000000000000000000000000000000000000000000000000c0");
+
+/// The coin the market trades in: `usd::USD`, six decimals.
+pub(crate) fn usd() -> TypeTag {
+    tag(USD_PACKAGE, "usd", "USD", Vec::new()).into()
+}
+
+/// What the contract stores and the objects' bytes do not show: the rows of the database.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    pub(crate) db: Arc<AtomaDb>,
+}
+
+/// One checked argument.
+pub(crate) enum Operand {
+    Pure(Vec<u8>),
+    Object { id: Address, contents: Vec<u8> },
+}
+
+/// One `MoveCall` with its surroundings.
+pub(crate) struct Call<'a> {
+    pub(crate) function: &'static Function,
+    pub(crate) operands: Vec<Operand>,
+    pub(crate) type_arguments: &'a [TypeTag],
+    pub(crate) world: &'a World,
+    pub(crate) sender: Address,
+    pub(crate) digest: Digest,
+    pub(crate) epoch: u64,
+    pub(crate) now_ms: u64,
+    pub(crate) random: [u8; 32],
+    /// How many ids the transaction has derived so far.
+    pub(crate) next_id: u64,
+}
+
+/// What a call did.
+pub(crate) struct Outcome {
+    pub(crate) updated: Vec<(Address, Vec<u8>)>,
+    pub(crate) deleted: Vec<Address>,
+    /// New objects, shared if there is no owner.
+    pub(crate) created: Vec<(Body, Option<Address>)>,
+    pub(crate) events: Vec<(StructTag, Vec<u8>)>,
+    pub(crate) returns: Vec<(TypeTag, Vec<u8>)>,
+    /// The database's rows, if the call took them mutably.
+    pub(crate) world: Option<World>,
+    pub(crate) next_id: u64,
+}
+
+/// Position in its module and signature of a function of the package.
+pub(crate) fn find(package: Address, module: &str, name: &str) -> Option<(u16, &'static Function)> {
+    if package != PACKAGE {
+        return None;
+    }
+    let of_module = functions().iter().filter(|function| function.module == module);
+    (0u16..).zip(of_module).find(|(_, function)| function.name == name)
+}
+
+/// Modules of the package at `id`.
+pub(crate) fn modules(id: Address) -> Vec<&'static str> {
+    if id == USD_PACKAGE {
+        return vec!["usd"];
+    }
+    let mut names: Vec<&str> = match id == PACKAGE {
+        true => {
+            functions().iter().map(|function| function.module).chain(["db", "events", "treasury"]).collect()
+        }
+        false => Vec::new(),
+    };
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Runs a call whose operands fit the function's parameters. The error is the abort code.
+pub(crate) fn call(call: Call<'_>) -> Result<Outcome, u64> {
+    let coin = call.type_arguments.first().cloned().unwrap_or_else(usd);
+    let mut machine = Machine {
+        function: call.function,
+        operands: call.operands.into_iter(),
+        db: call.world.db.clone(),
+        db_changed: false,
+        now_ms: call.now_ms,
+        random: call.random,
+        ctx: TxContext::new(call.sender, call.epoch, call.digest, call.next_id),
+        updated: Vec::new(),
+        returns: Vec::new(),
+    };
+    (call.function.run)(&mut machine).map_err(Abort::code)?;
+    machine.finish(&coin).map_err(Abort::code)
+}
+
+/// A running call, as the contract's adapters in [`functions`] see it: arguments in order, objects in and out.
+pub(crate) struct Machine {
+    function: &'static Function,
+    operands: std::vec::IntoIter<Operand>,
+    db: Arc<AtomaDb>,
+    db_changed: bool,
+    now_ms: u64,
+    random: [u8; 32],
+    ctx: TxContext,
+    updated: Vec<(Address, Vec<u8>)>,
+    returns: Vec<(TypeTag, Vec<u8>)>,
+}
+
+type Step<T = ()> = Result<T, Abort>;
+
+impl Machine {
+    /// The next argument, a plain value.
+    fn pure<T: DeserializeOwned>(&mut self) -> Step<T> {
+        match self.operands.next() {
+            Some(Operand::Pure(bytes)) => decode(&bytes),
+            _ => Err(Abort::BadArgument),
+        }
+    }
+
+    /// The next argument, an object.
+    fn object<T: DeserializeOwned>(&mut self) -> Step<T> {
+        match self.operands.next() {
+            Some(Operand::Object { contents, .. }) => decode(&contents),
+            _ => Err(Abort::BadArgument),
+        }
+    }
+
+    /// Passes over an argument that stands for something else: the database, the clock, the randomness.
+    fn skip(&mut self) -> Step<Address> {
+        match self.operands.next() {
+            Some(Operand::Object { id, .. }) => Ok(id),
+            _ => Err(Abort::BadArgument),
+        }
+    }
+
+    fn db(&mut self) -> Step<Arc<AtomaDb>> {
+        self.skip()?;
+        Ok(self.db.clone())
+    }
+
+    /// A private copy of the database, to be handed back with [`Self::put_db`].
+    fn db_mut(&mut self) -> Step<AtomaDb> {
+        self.skip()?;
+        Ok(AtomaDb::clone(&self.db))
+    }
+
+    fn put_db(&mut self, db: AtomaDb) -> Step {
+        let header = db.header_bytes().map_err(|_| Abort::Arithmetic)?;
+        self.updated.push((db.id, header));
+        self.db = Arc::new(db);
+        self.db_changed = true;
+        Ok(())
+    }
+
+    fn clock(&mut self) -> Step<u64> {
+        self.skip()?;
+        Ok(self.now_ms)
+    }
+
+    fn random(&mut self) -> Step<[u8; 32]> {
+        self.skip()?;
+        Ok(self.random)
+    }
+
+    fn put<T: Serialize>(&mut self, id: Address, value: &T) -> Step {
+        self.updated.push((id, encode(value)?));
+        Ok(())
+    }
+
+    fn give_back<T: Serialize>(&mut self, value: &T) -> Step {
+        let tag = self.function.returns.tag().ok_or(Abort::BadArgument)?;
+        self.returns.push((tag, encode(value)?));
+        Ok(())
+    }
+
+    fn finish(self, coin: &TypeTag) -> Step<Outcome> {
+        let ctx = self.ctx;
+        let next_id = ctx.ids_created();
+        let mut created = Vec::new();
+        for transfer in ctx.transfers {
+            created.push((owned_body(transfer.object, coin)?, Some(transfer.to)));
+        }
+        for stack in ctx.shared {
+            let contents = encode(&stack)?;
+            created.push((Body { tag: ObjectKind::Stack.tag(coin), contents }, None));
+        }
+        let mut events = Vec::new();
+        for event in ctx.events {
+            let contents = event.contents().map_err(|_| Abort::Arithmetic)?;
+            let name = sui_sdk_types::Identifier::new(event.name()).map_err(|_| Abort::BadArgument)?;
+            let module = sui_sdk_types::Identifier::from_static(atoma_types::onchain::event::EVENT_MODULE);
+            events.push((StructTag::new(PACKAGE, module, name, Vec::new()), contents));
+        }
+        Ok(Outcome {
+            updated: self.updated,
+            deleted: ctx.deleted,
+            created,
+            events,
+            returns: self.returns,
+            world: self.db_changed.then_some(World { db: self.db }),
+            next_id,
+        })
+    }
+}
+
+fn owned_body(object: Owned, coin: &TypeTag) -> Step<Body> {
+    Ok(match object {
+        Owned::Coin(held) => Body::coin(held.id, coin.clone(), held.balance.0),
+        Owned::NodeBadge(badge) => Body { tag: ObjectKind::NodeBadge.tag(coin), contents: encode(&badge)? },
+        Owned::TaskBadge(badge) => Body { tag: ObjectKind::TaskBadge.tag(coin), contents: encode(&badge)? },
+    })
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Step<T> {
+    bcs::from_bytes(bytes).map_err(|_| Abort::BadArgument)
+}
+
+fn encode<T: Serialize>(value: &T) -> Step<Vec<u8>> {
+    bcs::to_bytes(value).map_err(|_| Abort::Arithmetic)
+}
+
+/// A readable form of an object or event of the package, for the `json` fields of the RPC.
+pub(crate) fn render(tag: &StructTag, contents: &[u8]) -> Option<serde_json::Value> {
+    if *tag.address() != PACKAGE {
+        return None;
+    }
+    if tag.module().as_str() == atoma_types::onchain::event::EVENT_MODULE {
+        let event = atoma_types::onchain::Event::decode(tag.name().as_str(), contents)?.ok()?;
+        let mut value = serde_json::to_value(event).ok()?;
+        value.as_object_mut()?.remove("event");
+        return Some(value);
+    }
+    match tag.name().as_str() {
+        "Stack" => serde_json::to_value(bcs::from_bytes::<Stack>(contents).ok()?).ok(),
+        "NodeBadge" => {
+            serde_json::to_value(bcs::from_bytes::<atoma_contract::NodeBadge>(contents).ok()?).ok()
+        }
+        "TaskBadge" => {
+            serde_json::to_value(bcs::from_bytes::<atoma_contract::TaskBadge>(contents).ok()?).ok()
+        }
+        "Treasury" => serde_json::to_value(bcs::from_bytes::<atoma_contract::Treasury>(contents).ok()?).ok(),
+        _ => None,
+    }
+}

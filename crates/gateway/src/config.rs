@@ -1,0 +1,183 @@
+//! What a gateway's operator decides, read once and checked.
+
+use atoma_client::Policy;
+use atoma_types::{Price, Units};
+use serde::Deserialize;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const PRICE_MAX: u64 = 1_000_000_000_000;
+const UNITS_MAX: u64 = 1_000_000_000_000;
+
+/// The configuration cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}: {reason}")]
+    Read { path: String, reason: String },
+    #[error("not a gateway configuration: {0}")]
+    Syntax(String),
+    #[error("{field} must be {must}, is {found}")]
+    Value { field: &'static str, must: String, found: String },
+}
+
+/// A gateway's settings, as in `gateway.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayConfig {
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// Directory of the key database and the journal.
+    pub data: PathBuf,
+    /// Models for which stacks are bought before the first request.
+    #[serde(default)]
+    pub models: Vec<String>,
+    #[serde(default)]
+    pub stacks: Stacks,
+    #[serde(default)]
+    pub requests: Requests,
+}
+
+/// How stacks are bought.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stacks {
+    /// Stacks per task over which requests spread.
+    pub per_task: usize,
+    pub units: u64,
+    /// Most to pay per million units, in base units of the coin; the market's price if missing.
+    pub max_price: Option<u64>,
+    /// A stack with less than this share of its units left is replaced.
+    pub low_water_permille: u64,
+    /// Most stacks per task that were bought and not refunded.
+    pub open_max: usize,
+}
+
+/// How requests are admitted.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Requests {
+    /// Requests that may wait for a node; further ones are refused.
+    pub queue: usize,
+    pub wait_ms: u64,
+    /// Nodes to try before the first byte.
+    pub attempts: u32,
+    /// Output tokens to authorize where a request names no limit.
+    pub default_output: u64,
+}
+
+impl Default for Stacks {
+    fn default() -> Self {
+        Self { per_task: 3, units: 1_000_000, max_price: None, low_water_permille: 200, open_max: 64 }
+    }
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self { queue: 1_024, wait_ms: 30_000, attempts: 3, default_output: 1_024 }
+    }
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 8_080))
+}
+
+impl GatewayConfig {
+    /// A gateway on a free port of localhost that keeps its data in `data`.
+    pub fn local(data: &Path) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            data: data.to_owned(),
+            models: Vec::new(),
+            stacks: Stacks::default(),
+            requests: Requests::default(),
+        }
+    }
+
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        })?;
+        Self::parse(&text)
+    }
+
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax(one_line(&error)))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Every value within its bounds.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        within("stacks.per_task", self.stacks.per_task, 1, 64)?;
+        within("stacks.units", self.stacks.units, 1_000, UNITS_MAX)?;
+        within("stacks.max_price", self.stacks.max_price.unwrap_or(1), 1, PRICE_MAX)?;
+        within("stacks.low_water_permille", self.stacks.low_water_permille, 0, 999)?;
+        within("stacks.open_max", self.stacks.open_max, self.stacks.per_task, 4_096)?;
+        within("requests.queue", self.requests.queue, 1, 100_000)?;
+        within("requests.wait_ms", self.requests.wait_ms, 1, 600_000)?;
+        within("requests.attempts", self.requests.attempts, 1, 16)?;
+        within("requests.default_output", self.requests.default_output, 1, 1_000_000)
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            stacks_per_task: self.stacks.per_task,
+            units: Units(self.stacks.units),
+            max_price: self.stacks.max_price.map(Price),
+            default_output: self.requests.default_output,
+            ahead: true,
+            tidy: true,
+            low_water_permille: self.stacks.low_water_permille,
+            stacks_open_max: self.stacks.open_max,
+            queue: self.requests.queue,
+            wait: Duration::from_millis(self.requests.wait_ms),
+            attempts: self.requests.attempts,
+        }
+    }
+}
+
+fn within<T: PartialOrd + std::fmt::Display>(
+    field: &'static str,
+    found: T,
+    least: T,
+    most: T,
+) -> Result<(), ConfigError> {
+    if found >= least && found <= most {
+        return Ok(());
+    }
+    Err(ConfigError::Value { field, must: format!("{least} to {most}"), found: found.to_string() })
+}
+
+/// What toml says, on one line.
+fn one_line(error: &toml::de::Error) -> String {
+    error.to_string().lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_valid_and_shows_the_defaults() {
+        let config = GatewayConfig::parse(include_str!("../gateway.example.toml")).unwrap();
+        assert_eq!(config.stacks, Stacks::default());
+        assert_eq!(config.requests, Requests::default());
+        assert_eq!(config.listen, default_listen());
+    }
+
+    #[test]
+    fn bad_values_are_one_clear_line() {
+        let message = |text: &str| GatewayConfig::parse(text).unwrap_err().to_string();
+        assert_eq!(message("data = 'd'\n[stacks]\nper_task = 0"), "stacks.per_task must be 1 to 64, is 0");
+        assert_eq!(
+            message("data = 'd'\n[requests]\nattempts = 99"),
+            "requests.attempts must be 1 to 16, is 99"
+        );
+        for text in ["", "data = 'd'\nmistake = 1", "data = 7", "=", "data = 'd'\nlisten = 'nowhere'"] {
+            assert!(!message(text).contains('\n') && message(text).starts_with("not a gateway"), "{text}");
+        }
+    }
+}

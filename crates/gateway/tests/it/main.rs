@@ -1,0 +1,9 @@
+//! The gateway over HTTP: against simulated nodes here, against the real ones in `market`.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod keys;
+mod market;
+mod serving;
+#[path = "../../../client/tests/it/sim.rs"]
+mod sim;

@@ -1,0 +1,216 @@
+//! From a stack on chain to a channel in memory.
+
+use super::{Channel, Channels, LookupError, Offer, Shelf};
+use crate::journal::{Entry, JournalError};
+use crate::ledger::{Ledger, Limits, RestoreError, Terms};
+use atoma_chain::{Call, ChainError, OpenChannel};
+use atoma_types::onchain::{self, Selection, Stack};
+use atoma_types::{Address, Grant, NodeId, Signed, Units};
+use std::sync::Arc;
+
+/// The journal's channels could not be brought back.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreChannelsError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("cannot read stack {stack}: {source}")]
+    Chain { stack: Address, source: ChainError },
+    #[error("the journal contradicts itself about stack {stack}: {source}; restore it from a copy")]
+    History { stack: Address, source: RestoreError },
+}
+
+impl Channels {
+    /// Brings back what the journal holds, under what the chain says now.
+    pub(crate) async fn restore(&self) -> Result<(), RestoreChannelsError> {
+        let shelf = self.shelf();
+        for (terms, journaled) in shelf.journal.channels().await? {
+            let stack = terms.stack;
+            let on_chain = shelf
+                .market
+                .stack(stack)
+                .await
+                .map_err(|source| RestoreChannelsError::Chain { stack, source })?;
+            let limits = on_chain.as_ref().and_then(|found| limits(found, terms.node));
+            let (Some(limits), Some(offer)) = (limits, shelf.offer_for(&terms)) else {
+                // Deleted: everything was paid and refunded.
+                shelf.journal.write(Entry::Closed { stack }).await?;
+                continue;
+            };
+            let ledger = Ledger::restore(terms, limits, journaled)
+                .map_err(|source| RestoreChannelsError::History { stack, source })?;
+            self.state().open.insert(stack, Arc::new(Channel::new(ledger, offer)));
+        }
+        Ok(())
+    }
+
+    /// Reads a known channel's stack again. One that cannot be read stays marked as stale.
+    pub(crate) async fn refresh(&self, stack: Address) -> Result<(), ChainError> {
+        let Some(channel) = self.get(stack) else { return Ok(()) };
+        // Unmarked before the read: an event that comes meanwhile marks it again.
+        self.unmark_stale(stack);
+        let on_chain = self.shelf().market.stack(stack).await.inspect_err(|_| {
+            self.mark_stale(stack);
+        })?;
+        let fresh = on_chain.as_ref().and_then(|found| limits(found, channel.terms.node));
+        let mut books = channel.books();
+        // Deleted: nothing settles any more.
+        let gone = Limits { closed: true, ends_ms: 0, settle_until_ms: 0, ..*books.limits() };
+        books.update_limits(fresh.unwrap_or(gone));
+        Ok(())
+    }
+}
+
+impl Shelf {
+    /// A task no longer offered may still have vouchers to settle: any offer will do for that.
+    fn offer_for(&self, terms: &Terms) -> Option<Arc<Offer>> {
+        let exact = self.offers.iter().find(|offer| offer.task == terms.task);
+        exact.or_else(|| self.offers.first()).cloned()
+    }
+
+    /// Looks `stack` up, opening or extending the channel first if the grant is newer than what is there.
+    pub(super) async fn look_up(
+        &self,
+        stack: Address,
+        grant: Option<Signed<Grant>>,
+        known: Option<Arc<Channel>>,
+    ) -> Result<Arc<Channel>, LookupError> {
+        let mut found = self.read(stack).await?;
+        let offer = self.check(&found)?;
+        if let Some(grant) = grant
+            && found.channel(self.node).is_none_or(|channel| channel.grant_nonce < grant.message.nonce)
+        {
+            self.open(&found, &offer, grant).await?;
+            found = self.read(stack).await?;
+        }
+        let limits =
+            limits(&found, self.node).filter(|limits| !limits.closed).ok_or(LookupError::NoChannel)?;
+        match known {
+            Some(channel) => {
+                channel.books().update_limits(limits);
+                Ok(channel)
+            }
+            None => self.begin(&found, limits, offer).await,
+        }
+    }
+
+    async fn read(&self, stack: Address) -> Result<Stack, LookupError> {
+        match self.market.stack(stack).await {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => Err(LookupError::UnknownStack),
+            Err(ChainError::WrongObject { .. } | ChainError::NotFound { .. }) => {
+                Err(LookupError::UnknownStack)
+            }
+            Err(error) => {
+                tracing::warn!(%stack, %error, "cannot look up a stack");
+                Err(LookupError::Chain)
+            }
+        }
+    }
+
+    fn check(&self, stack: &Stack) -> Result<Arc<Offer>, LookupError> {
+        if stack.db != self.market.db() {
+            return Err(LookupError::OtherMarket);
+        }
+        let served = self.offers.iter().find(|offer| offer.task == stack.task && offer.level == stack.level);
+        served.cloned().ok_or(LookupError::NotServed(stack.task))
+    }
+
+    async fn open(&self, stack: &Stack, offer: &Offer, grant: Signed<Grant>) -> Result<(), LookupError> {
+        let terms = grant.verify(&stack.request_key).map_err(|_| LookupError::ForgedGrant)?;
+        self.check_grant(stack, offer, terms).map_err(LookupError::Grant)?;
+        let call = Call::OpenChannel(OpenChannel {
+            stack: terms.stack,
+            node: terms.node,
+            units: terms.units,
+            max_price: terms.max_price,
+            nonce: terms.nonce,
+            signature: Some(grant.signature),
+        });
+        match self.market.execute(call).await {
+            Ok(_) => Ok(()),
+            // Somebody opened it with the same or a newer grant.
+            Err(error) if error.abort() == Some(onchain::Abort::StaleGrant) => Ok(()),
+            Err(error) => match error.abort() {
+                Some(abort) => Err(LookupError::Grant(abort.reason().trim().to_owned())),
+                None => {
+                    tracing::warn!(stack = %stack.id, %error, "cannot open a channel");
+                    Err(LookupError::Chain)
+                }
+            },
+        }
+    }
+
+    /// Everything for which the contract would refuse the grant, at the price of gas, or pay nothing for it.
+    fn check_grant(&self, stack: &Stack, offer: &Offer, grant: &Grant) -> Result<(), String> {
+        let channel = stack.channel(self.node);
+        let refuse = |reason: &str| Err(reason.to_owned());
+        if grant.db != stack.db {
+            return refuse("it is for another market");
+        }
+        if self.clock.now().chain_ms >= stack.ends_ms() || channel.is_some_and(|channel| channel.closed) {
+            return refuse("the stack or its channel has ended");
+        }
+        let price = channel.map_or(offer.price, |channel| channel.price);
+        if grant.max_price < price || stack.max_price < price {
+            return Err(format!("its price is below this node's {price}"));
+        }
+        let granted = channel.map_or(Units::ZERO, |channel| channel.granted);
+        if grant.units <= granted {
+            return refuse("it adds no units");
+        }
+        if grant.units > offer.max_units {
+            return Err(format!("this node serves at most {} units of one stack", offer.max_units));
+        }
+        let others = stack.granted_units.saturating_sub(granted);
+        if grant.units > stack.total_units.saturating_sub(others) {
+            return refuse("grants would exceed the stack's units");
+        }
+        if channel.is_none() && stack.selection != Selection::Any && !stack.drawn.contains(&self.node) {
+            return refuse("this node was not drawn for the stack");
+        }
+        if !self.open_unpaid_grants && (stack.opens_left == 0 || stack.open_fee.is_zero()) {
+            return refuse("the stack prepaid no opening; open the channel yourself");
+        }
+        Ok(())
+    }
+
+    async fn begin(
+        &self,
+        stack: &Stack,
+        limits: Limits,
+        offer: Arc<Offer>,
+    ) -> Result<Arc<Channel>, LookupError> {
+        // Records were settled that this journal does not hold: its transcript cannot go on.
+        if limits.settled_count > 0 {
+            return Err(LookupError::LostRecords);
+        }
+        let price = stack.channel(self.node).map_or(offer.price, |channel| channel.price);
+        let terms = Terms {
+            db: stack.db,
+            stack: stack.id,
+            node: self.node,
+            task: stack.task,
+            request_key: stack.request_key,
+            weights: stack.weights,
+            price,
+        };
+        self.journal.write(Entry::Channel(terms.clone())).await?;
+        if let Ok(now_ms) = self.market.now_ms().await {
+            self.clock.observe_chain(now_ms);
+        }
+        Ok(Arc::new(Channel::new(Ledger::new(terms, limits), offer)))
+    }
+}
+
+fn limits(stack: &Stack, node: NodeId) -> Option<Limits> {
+    let channel = stack.channel(node)?;
+    Some(Limits {
+        granted: channel.granted,
+        grant_nonce: channel.grant_nonce,
+        ends_ms: stack.ends_ms(),
+        settle_until_ms: stack.settle_until_ms(),
+        closed: channel.closed,
+        settled_units: channel.settled_units,
+        settled_count: channel.settled_count,
+    })
+}

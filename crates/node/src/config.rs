@@ -1,0 +1,234 @@
+//! What an operator may set. Read once, checked once; a bad value is one line that names it.
+
+use atoma_types::onchain::Deployment;
+use atoma_types::{NodeId, TaskId};
+use serde::Deserialize;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Largest request body of the protocol.
+pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Why a configuration was refused. Messages fit one line.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {reason}")]
+    Syntax { path: PathBuf, reason: String },
+    #[error("{field} {reason}")]
+    Value { field: &'static str, reason: &'static str },
+}
+
+/// A node's configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Row of this node on chain, from `atoma node register`.
+    pub node: NodeId,
+    /// Tasks served; each task's model needs an engine.
+    pub tasks: Vec<TaskId>,
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    pub journal: PathBuf,
+    /// Key file for receipts, mode 0600.
+    pub receipt_key: PathBuf,
+    /// Keystore of the wallet that pays for settlements, mode 0600.
+    pub wallet: PathBuf,
+    /// Where the market is; left out, the caller says it.
+    pub deployment: Option<Deployment>,
+    #[serde(default)]
+    pub admission: Admission,
+    #[serde(default)]
+    pub settle: Settle,
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// How many requests run, and how many wait for how long.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admission {
+    pub concurrent: usize,
+    pub waiting: usize,
+    pub wait_ms: u64,
+}
+
+/// When vouchers go on chain.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settle {
+    /// How often to look.
+    pub every_ms: u64,
+    /// Settle a channel once this many units are acknowledged and unsettled,
+    pub units: u64,
+    /// or once some have been for this long,
+    pub age_ms: u64,
+    /// or once its stack ends within this time.
+    pub before_end_ms: u64,
+    /// Withdraw what the stack owes this wallet from this amount on, in base units; on ending, any.
+    pub withdraw_min: u64,
+}
+
+/// Bounds on what one client may use.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    pub body_bytes: usize,
+    /// Time for a body to arrive.
+    pub body_ms: u64,
+    /// Kept bodies and responses, together.
+    pub records_bytes: u64,
+    /// How long running requests may finish in a drain.
+    pub grace_ms: u64,
+    /// Open channels for grants that earn no opening fee too; the gas is this node's.
+    pub open_unpaid_grants: bool,
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self { concurrent: 8, waiting: 64, wait_ms: 10_000 }
+    }
+}
+
+impl Default for Settle {
+    fn default() -> Self {
+        Self {
+            every_ms: 1_000,
+            units: 1_000_000,
+            age_ms: 3_600_000,
+            before_end_ms: 60_000,
+            withdraw_min: 1_000_000,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: BODY_BYTES_MAX,
+            body_ms: 30_000,
+            records_bytes: 4 << 30,
+            grace_ms: 10_000,
+            open_unpaid_grants: false,
+        }
+    }
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 8_090))
+}
+
+impl NodeConfig {
+    /// A node on a free loopback port that keeps everything in `dir`.
+    pub fn test(node: NodeId, tasks: Vec<TaskId>, dir: &Path) -> Self {
+        Self {
+            node,
+            tasks,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            journal: dir.join("journal.sqlite"),
+            receipt_key: dir.join("receipt.key"),
+            wallet: dir.join("wallet.key"),
+            deployment: None,
+            admission: Admission::default(),
+            settle: Settle { every_ms: 50, ..Settle::default() },
+            limits: Limits::default(),
+        }
+    }
+
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
+        let config: Self = toml::from_str(&text).map_err(|error| syntax(path, &text, &error))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses values that cannot work.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let value = |field, reason| Err(ConfigError::Value { field, reason });
+        if self.node.0 == 0 {
+            return value("node", "must be the id that registration gave (ids count from 1)");
+        }
+        if self.tasks.is_empty() {
+            return value("tasks", "must name at least one task");
+        }
+        if self.admission.concurrent == 0 || self.admission.concurrent > 1_024 {
+            return value("admission.concurrent", "must be 1 to 1024");
+        }
+        if self.admission.waiting > 1_024 {
+            return value("admission.waiting", "must be at most 1024");
+        }
+        if self.settle.every_ms == 0 {
+            return value("settle.every_ms", "must be above 0");
+        }
+        if self.limits.body_bytes == 0 || self.limits.body_bytes > BODY_BYTES_MAX {
+            return value("limits.body_bytes", "must be 1 to 4194304");
+        }
+        Ok(())
+    }
+}
+
+fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let line = error.span().map(|span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
+    let message = error.message().replace('\n', " ");
+    let reason = match line {
+        Some(line) => format!("line {line}: {message}"),
+        None => message,
+    };
+    ConfigError::Syntax { path: path.to_owned(), reason }
+}
+
+impl Admission {
+    pub(crate) fn wait(&self) -> Duration {
+        Duration::from_millis(self.wait_ms)
+    }
+}
+
+impl Limits {
+    pub(crate) fn body_time(&self) -> Duration {
+        Duration::from_millis(self.body_ms)
+    }
+
+    pub(crate) fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn load(text: &str) -> Result<NodeConfig, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.toml");
+        std::fs::write(&path, text).unwrap();
+        NodeConfig::load(&path)
+    }
+
+    #[test]
+    fn the_example_loads() {
+        let config = load(include_str!("../node.example.toml")).unwrap();
+        assert_eq!(config.node, NodeId(1));
+        assert_eq!(config.admission.concurrent, 8);
+    }
+
+    #[test]
+    fn bad_values_are_one_line_each() {
+        let base = "node = 1\ntasks = [1]\njournal = 'j'\nreceipt_key = 'k'\nwallet = 'w'\n";
+        assert!(load(base).is_ok());
+        for bad in [
+            "node = 'x'".to_owned(),
+            format!("{base}nonsense = 1\n"),
+            base.replace("node = 1", "node = 0"),
+            base.replace("[1]", "[]"),
+            format!("{base}[admission]\nconcurrent = 0\n"),
+            format!("{base}[limits]\nbody_bytes = 999999999\n"),
+        ] {
+            let message = load(&bad).unwrap_err().to_string();
+            assert!(!message.contains('\n') && message.len() > 10, "{message}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A paid request, from its header to its answer. Checks come before work, cheap ones first; until the
+//! engine starts, dropping everything leaves no trace.
+
+use super::running::{Reservation, Running, Slots, Work};
+use super::{ApiError, App, stream, vouchers};
+use crate::channels::Channel;
+use crate::clock::wall_ms;
+use atoma_inference::{Endpoint, Generation, Prepared};
+use atoma_types::message::AUTH_LIFE_MAX_MS;
+use atoma_types::wire::{AUTH_HEADER, Authorization};
+use atoma_types::{Hash32, RequestAuth};
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt as _;
+use serde_json::json;
+use std::sync::Arc;
+
+/// Bodies from this size on are prepared on a thread that may block.
+const PREPARE_INLINE_MAX: usize = 16 * 1024;
+/// A body that is too large is read up to this many times the limit before it is refused.
+const DISCARD_FACTOR: usize = 4;
+
+pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint, request: Request) -> Result<Response, ApiError> {
+    app.metrics.requests.increment();
+    let admitted = admit(&app, endpoint, request).await;
+    let (running, generation, streams) = admitted.inspect_err(|_| app.metrics.refused.increment())?;
+    if streams { Ok(stream::streamed(running, generation)) } else { stream::whole(running, generation).await }
+}
+
+async fn admit(
+    app: &Arc<App>,
+    endpoint: Endpoint,
+    request: Request,
+) -> Result<(Running, Generation, bool), ApiError> {
+    app.check_accepting()?;
+    let (parts, body) = request.into_parts();
+    let authorization = authorization(&parts.headers)?;
+    check_addressed(app, &authorization.auth.message)?;
+    let body = read_body(app, &parts.headers, body).await?;
+    let channel = authorize(app, &authorization, &body).await?;
+    let reservation = Reservation::new(app, &channel, &authorization.auth.message)?;
+    let prepared = prepare(&channel, endpoint, body.clone()).await?;
+    let limit = output_limit(&channel, &authorization.auth.message, &prepared)?;
+    let pass = app.gate.enter().await?;
+    app.check_accepting()?;
+    let slots = Slots::take(&app.journal).await?;
+    let (streams, input) = (prepared.stream, prepared.input_tokens);
+    let generation = channel.offer.engine.run(prepared, limit)?;
+    let (running, admitted) = reservation.start(slots, Work { pass, authorization, body, input })?;
+    // The engine is at work already; its first word waits until the nonce is safe.
+    admitted.await?;
+    Ok((running, generation, streams))
+}
+
+fn authorization(headers: &HeaderMap) -> Result<Authorization, ApiError> {
+    let header = headers.get(AUTH_HEADER).ok_or_else(|| {
+        ApiError::unauthorized("missing_authorization", "send the signed authorization in x-atoma-auth")
+    })?;
+    let text = header
+        .to_str()
+        .map_err(|_| ApiError::bad_request("malformed_authorization", "x-atoma-auth is not ascii"))?;
+    Ok(Authorization::decode(text)?)
+}
+
+fn check_addressed(app: &App, auth: &RequestAuth) -> Result<(), ApiError> {
+    let shelf = app.channels.shelf();
+    if auth.db != shelf.market.db() {
+        return Err(ApiError::unauthorized("wrong_db", "the request is signed for another market"));
+    }
+    if auth.node != shelf.node {
+        let message = format!("the request is signed for node {}, this is node {}", auth.node, shelf.node);
+        return Err(ApiError::unauthorized("wrong_node", message));
+    }
+    if auth.hops > 1 {
+        return Err(ApiError::bad_request("malformed_authorization", "hops must be 0 or 1"));
+    }
+    check_expiry(app, auth.expires_ms)
+}
+
+fn check_expiry(app: &App, expires_ms: u64) -> Result<(), ApiError> {
+    let now_ms = wall_ms();
+    if expires_ms <= now_ms {
+        return Err(ApiError::unauthorized("auth_expired", "the authorization has expired; sign a new one"));
+    }
+    if expires_ms > now_ms.saturating_add(AUTH_LIFE_MAX_MS) {
+        let message = "the authorization may live at most 600 s; sign a shorter one";
+        return Err(ApiError::unauthorized("auth_too_long", message));
+    }
+    if expires_ms < app.refuse_expiring_before_ms {
+        let message = "the machine lost power; this authorization may have been served before";
+        return Err(ApiError::unauthorized("auth_replayed", message).retry_after(60));
+    }
+    Ok(())
+}
+
+async fn read_body(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+    let limit = app.limits.body_bytes;
+    let too_large = || {
+        let message = format!("the body may have {limit} bytes");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+    };
+    let patience = limit.saturating_mul(DISCARD_FACTOR);
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: usize| length > patience) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(app.limits.body_time(), collect(body, limit, patience)).await {
+        Ok(Ok(Some(body))) => Ok(body),
+        Ok(Ok(None)) => Err(too_large()),
+        Ok(Err(_)) => Err(ApiError::bad_request("body_incomplete", "the body broke off")),
+        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body took too long")),
+    }
+}
+
+/// The body, or nothing if it has more than `limit` bytes. Such a one is read on up to `patience` bytes and
+/// thrown away: a client that is still sending would not see the answer.
+async fn collect(mut body: Body, limit: usize, patience: usize) -> Result<Option<Bytes>, axum::Error> {
+    let mut kept = BytesMut::new();
+    let mut seen = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        seen = seen.saturating_add(data.len());
+        if seen > patience {
+            return Ok(None);
+        }
+        if seen <= limit {
+            kept.extend_from_slice(&data);
+        }
+    }
+    Ok((seen <= limit).then(|| kept.freeze()))
+}
+
+/// Body hash, stack, signature, then the voucher that came along.
+async fn authorize(
+    app: &Arc<App>,
+    authorization: &Authorization,
+    body: &[u8],
+) -> Result<Arc<Channel>, ApiError> {
+    let auth = &authorization.auth.message;
+    if Hash32::of(body) != auth.body_hash {
+        let message = "the body is not the one that was signed";
+        return Err(ApiError::unauthorized("body_mismatch", message));
+    }
+    let channel = app.channels.find(auth.stack, &authorization.grants).await?;
+    authorization.auth.verify(&channel.terms.request_key).map_err(|_| {
+        ApiError::unauthorized(
+            "invalid_signature",
+            "the signature does not verify under the stack's request key",
+        )
+    })?;
+    if let Some(voucher) = &authorization.voucher {
+        // Its row is committed before the request's own, which is awaited.
+        vouchers::take(app, &channel, voucher).await?;
+    }
+    Ok(channel)
+}
+
+async fn prepare(channel: &Arc<Channel>, endpoint: Endpoint, body: Bytes) -> Result<Prepared, ApiError> {
+    let engine = channel.offer.engine.clone();
+    if body.len() < PREPARE_INLINE_MAX {
+        return Ok(engine.prepare(endpoint, &body)?);
+    }
+    match tokio::task::spawn_blocking(move || engine.prepare(endpoint, &body)).await {
+        Ok(prepared) => Ok(prepared?),
+        Err(_) => Err(ApiError::internal()),
+    }
+}
+
+/// How many output tokens the authorized units leave room for.
+fn output_limit(channel: &Channel, auth: &RequestAuth, prepared: &Prepared) -> Result<u64, ApiError> {
+    let weights = channel.terms.weights;
+    let least_output = prepared.max_output_tokens.unwrap_or(1);
+    let room = weights.output_within(auth.max_units, prepared.input_tokens);
+    match room {
+        Some(limit) if limit >= least_output => Ok(limit),
+        _ => {
+            let needed = weights.units(prepared.input_tokens, least_output).map_or(u64::MAX, |units| units.0);
+            let message = format!(
+                "{} input and {least_output} output tokens need {needed} units; max_units is {}",
+                prepared.input_tokens, auth.max_units
+            );
+            Err(ApiError::bad_request("max_units_too_small", message).with("needed_units", json!(needed)))
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What must survive a crash, in one SQLite file that one task writes.
+//!
+//! Everything queued is committed together (group commit). A commit is in the operating system's hands when
+//! it is acknowledged, so killing the process loses nothing; the write-ahead log is synced to the disk at
+//! most `SYNC_WITHIN` later, which is what a power failure may lose. Whoever must write without waiting,
+//! in order, or from a destructor takes a [`Slot`] beforehand.
+
+mod open;
+mod read;
+mod write;
+
+pub use open::OpenError;
+pub(crate) use open::{Boot, Identity, Opened};
+
+use crate::ledger::Terms;
+use atoma_types::{Address, Hash32, Receipt, Signed, Voucher, wire::Authorization};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use sqlx::SqlitePool;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// How long after its commit a row is safe from power failure.
+pub(crate) const SYNC_WITHIN: Duration = Duration::from_millis(10);
+/// Rows that may wait for the writer.
+const QUEUE: usize = 4_096;
+/// How long a caller waits for room in the queue.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The journal no longer takes rows; the node must stop serving.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    #[error("the journal cannot be written: {0}; free space or repair the file, then restart")]
+    Write(Arc<str>),
+    #[error("the journal cannot be read: {0}")]
+    Read(Arc<str>),
+    #[error("the journal is closed")]
+    Closed,
+    #[error("the journal's queue stayed full for {} s", QUEUE_TIMEOUT.as_secs())]
+    Full,
+}
+
+/// One thing to remember.
+#[derive(Clone, Debug)]
+pub(crate) enum Entry {
+    /// A channel this node serves.
+    Channel(Terms),
+    /// A nonce that is used from now on.
+    Admitted {
+        stack: Address,
+        nonce: u64,
+        request_hash: Hash32,
+        expires_ms: u64,
+    },
+    /// A record of the transcript, with what it takes to reveal it.
+    Receipt {
+        receipt: Signed<Receipt>,
+        full: Option<Box<FullRecord>>,
+    },
+    Voucher(Signed<Voucher>),
+    /// A transaction that is about to be submitted.
+    Prepared {
+        id: Hash32,
+        transaction: Vec<u8>,
+    },
+    /// Its outcome is known.
+    Finished {
+        id: Hash32,
+        outcome: String,
+    },
+    /// Nothing more will come of this channel.
+    Closed {
+        stack: Address,
+    },
+    /// Events up to here were processed; JSON of the chain client's cursor.
+    Cursor(String),
+    /// The node stopped in order.
+    CleanStop,
+}
+
+/// All that revealing a record needs.
+#[derive(Clone, Debug)]
+pub(crate) struct FullRecord {
+    pub(crate) authorization: Authorization,
+    pub(crate) body: Bytes,
+    pub(crate) response: Vec<u8>,
+    pub(crate) prompt_ids: Vec<u32>,
+    /// Per choice.
+    pub(crate) output_ids: Vec<Vec<u32>>,
+}
+
+struct Job {
+    entry: Entry,
+    done: oneshot::Sender<Result<(), JournalError>>,
+}
+
+/// A place in the writer's queue. Sending through it never waits, so order under a lock is order on disk.
+#[derive(Debug)]
+pub(crate) struct Slot(mpsc::OwnedPermit<Job>);
+
+/// Resolves when the row is committed. Dropping it does not undo the write.
+#[must_use = "await it before telling anybody"]
+#[derive(Debug)]
+pub(crate) struct Written(oneshot::Receiver<Result<(), JournalError>>);
+
+impl Slot {
+    pub(crate) fn send(self, entry: Entry) -> Written {
+        let (done, written) = oneshot::channel();
+        self.0.send(Job { entry, done });
+        Written(written)
+    }
+}
+
+impl IntoFuture for Written {
+    type Output = Result<(), JournalError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.0.await.unwrap_or(Err(JournalError::Closed)) })
+    }
+}
+
+/// The handle to an open journal. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Journal {
+    queue: mpsc::Sender<Job>,
+    reader: SqlitePool,
+    /// Held for as long as any handle lives, so that no second node opens the file.
+    _lock: Arc<File>,
+}
+
+impl Journal {
+    /// Waits, within a bound, for a place in the queue.
+    pub(crate) async fn slot(&self) -> Result<Slot, JournalError> {
+        match tokio::time::timeout(QUEUE_TIMEOUT, self.queue.clone().reserve_owned()).await {
+            Ok(Ok(permit)) => Ok(Slot(permit)),
+            Ok(Err(_)) => Err(JournalError::Closed),
+            Err(_) => Err(JournalError::Full),
+        }
+    }
+
+    /// Writes one entry and waits for its commit.
+    pub(crate) async fn write(&self, entry: Entry) -> Result<(), JournalError> {
+        self.slot().await?.send(entry).await
+    }
+
+    /// Marks an orderly stop. Later writes belong to nobody; the writer ends with the last handle.
+    pub(crate) async fn close(self, writer: JoinHandle<()>) -> Result<(), JournalError> {
+        let marked = self.write(Entry::CleanStop).await;
+        self.reader.close().await;
+        drop(self.queue);
+        // Other handles (a connection still closing) may hold the queue open; they write nothing more.
+        let _ = tokio::time::timeout(Duration::from_secs(1), writer).await;
+        marked
+    }
+}
+
+#[cfg(test)]
+mod tests;

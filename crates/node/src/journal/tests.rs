@@ -1,0 +1,239 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+use crate::ledger::{Ledger, Limits, Now, Usage};
+use atoma_types::amount::UnitWeights;
+use atoma_types::message::Message as _;
+use atoma_types::{NodeId, Price, RequestAuth, SecretKey, Status, TaskId, Units};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+const BYTES_MAX: u64 = 1 << 20;
+
+fn identity() -> Identity {
+    Identity { db: Address::TWO, node: NodeId(1) }
+}
+
+async fn open(path: &Path) -> Opened {
+    Journal::open(path, identity(), BYTES_MAX).await.unwrap()
+}
+
+fn path(dir: &tempfile::TempDir) -> PathBuf {
+    dir.path().join("journal.sqlite")
+}
+
+fn key() -> SecretKey {
+    SecretKey::from_seed([3; 32])
+}
+
+fn terms() -> Terms {
+    Terms {
+        db: Address::TWO,
+        stack: Address::THREE,
+        node: NodeId(1),
+        task: TaskId(1),
+        request_key: key().public_key(),
+        weights: UnitWeights::default(),
+        price: Price(1),
+    }
+}
+
+fn limits() -> Limits {
+    Limits {
+        granted: Units(1_000_000),
+        grant_nonce: 1,
+        ends_ms: u64::MAX,
+        settle_until_ms: u64::MAX,
+        closed: false,
+        settled_units: Units::ZERO,
+        settled_count: 0,
+    }
+}
+
+fn auth(nonce: u64) -> RequestAuth {
+    RequestAuth {
+        db: Address::TWO,
+        stack: Address::THREE,
+        node: NodeId(1),
+        hops: 0,
+        nonce,
+        body_hash: Hash32::ZERO,
+        max_units: Units(10),
+        expires_ms: 1_000,
+    }
+}
+
+/// Serves one request in memory and returns its receipt.
+fn serve(ledger: &mut Ledger, nonce: u64) -> Signed<Receipt> {
+    let ticket = ledger.admit(&auth(nonce), Now { wall_ms: 0, chain_ms: 0 }).unwrap();
+    let usage = Usage {
+        input: 1,
+        output: 2,
+        response_hash: Hash32::ZERO,
+        work: Hash32::ZERO,
+        status: Status::Complete,
+        finished_ms: 1,
+    };
+    let receipt = ledger.complete(&ticket, usage, &key()).unwrap();
+    let voucher = Voucher {
+        db: Address::TWO,
+        stack: Address::THREE,
+        node: NodeId(1),
+        units: ledger.total_units(),
+        count: ledger.count(),
+        root: ledger.root(),
+    };
+    ledger.acknowledge(&voucher.sign(&key())).unwrap();
+    receipt
+}
+
+fn full(bytes: usize) -> Option<Box<FullRecord>> {
+    let authorization = Authorization { auth: auth(0).sign(&key()), voucher: None, grants: Vec::new() };
+    Some(Box::new(FullRecord {
+        authorization,
+        body: Bytes::from(vec![0; bytes]),
+        response: vec![1; bytes],
+        prompt_ids: vec![1, 2],
+        output_ids: vec![vec![3]],
+    }))
+}
+
+#[tokio::test]
+async fn what_was_written_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::new(terms(), limits());
+    {
+        let opened = open(&path(&dir)).await;
+        let journal = opened.journal;
+        journal.write(Entry::Channel(terms())).await.unwrap();
+        for nonce in [5, u64::MAX, 6] {
+            let request_hash = auth(nonce).signed_hash();
+            let stack = Address::THREE;
+            journal.write(Entry::Admitted { stack, nonce, request_hash, expires_ms: 1 }).await.unwrap();
+            let receipt = serve(&mut ledger, nonce);
+            journal.write(Entry::Receipt { receipt, full: full(10) }).await.unwrap();
+            journal.write(Entry::Voucher(ledger.voucher().unwrap().clone())).await.unwrap();
+        }
+        journal.write(Entry::Prepared { id: Hash32::ZERO, transaction: vec![1, 2] }).await.unwrap();
+        journal.write(Entry::Prepared { id: Hash32::of(b"1"), transaction: vec![3] }).await.unwrap();
+        journal.write(Entry::Finished { id: Hash32::ZERO, outcome: "executed".into() }).await.unwrap();
+        journal.write(Entry::Cursor("here".into())).await.unwrap();
+        // No orderly close: as if killed.
+        opened.writer.abort();
+    }
+    let opened = open(&path(&dir)).await;
+    assert_eq!(opened.boot, Boot::Whole);
+    let mut channels = opened.journal.channels().await.unwrap();
+    let (found, journaled) = channels.pop().unwrap();
+    assert_eq!((found, channels.len()), (terms(), 0));
+    let restored = Ledger::restore(terms(), limits(), journaled).unwrap();
+    assert_eq!((restored.root(), restored.voucher()), (ledger.root(), ledger.voucher()));
+    assert!(restored.clone().admit(&auth(u64::MAX), Now { wall_ms: 0, chain_ms: 0 }).is_err());
+    assert_eq!(opened.journal.receipts_from(Address::THREE, 3, 64).await.unwrap().len(), 1);
+    assert_eq!(opened.journal.cursor().await.unwrap().as_deref(), Some("here"));
+    assert_eq!(opened.journal.pending().await.unwrap().len(), 1);
+    opened.journal.write(Entry::Closed { stack: Address::THREE }).await.unwrap();
+    assert!(opened.journal.channels().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn many_writers_share_commits_and_keep_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(&path(&dir)).await;
+    let mut ledger = Ledger::new(terms(), limits());
+    let mut written = Vec::new();
+    for nonce in 0..300 {
+        let slot = opened.journal.slot().await.unwrap();
+        let receipt = serve(&mut ledger, nonce);
+        written.push(slot.send(Entry::Receipt { receipt, full: None }));
+    }
+    for row in written {
+        row.await.unwrap();
+    }
+    let receipts = opened.journal.receipts_from(Address::THREE, 1, 1_000).await.unwrap();
+    assert_eq!(
+        receipts.iter().map(|receipt| receipt.message.count).collect::<Vec<_>>(),
+        (1..=300).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test]
+async fn kept_records_stay_within_their_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(&path(&dir)).await;
+    let mut ledger = Ledger::new(terms(), limits());
+    for nonce in 0..40 {
+        let receipt = serve(&mut ledger, nonce);
+        opened.journal.write(Entry::Receipt { receipt, full: full(50_000) }).await.unwrap();
+    }
+    let bytes: i64 = sqlx::query_scalar("SELECT sum(length(body) + length(response)) FROM records")
+        .fetch_one(&opened.journal.reader)
+        .await
+        .unwrap();
+    assert!(u64::try_from(bytes).unwrap() <= BYTES_MAX, "{bytes}");
+    assert_eq!(opened.journal.receipts_from(Address::THREE, 1, 100).await.unwrap().len(), 40);
+}
+
+#[tokio::test]
+async fn a_failed_write_ends_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(&path(&dir)).await;
+    let mut ledger = Ledger::new(terms(), limits());
+    let receipt = serve(&mut ledger, 1);
+    let row = || Entry::Receipt { receipt: receipt.clone(), full: None };
+    opened.journal.write(row()).await.unwrap();
+    assert!(matches!(opened.journal.write(row()).await, Err(JournalError::Write(_))));
+    assert!(matches!(opened.journal.write(Entry::Cursor(String::new())).await, Err(JournalError::Write(_))));
+}
+
+#[tokio::test]
+async fn only_one_node_opens_a_journal_and_only_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = path(&dir);
+    let opened = open(&path).await;
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let again = Journal::open(&path, identity(), BYTES_MAX).await.err().unwrap();
+    assert!(matches!(again, OpenError::InUse(_)), "{again}");
+    let (journal, writer) = (opened.journal, opened.writer);
+    journal.close(writer).await.unwrap();
+    for other in [Identity { node: NodeId(2), ..identity() }, Identity { db: Address::THREE, ..identity() }] {
+        let error = Journal::open(&path, other, BYTES_MAX).await.err().unwrap();
+        assert!(matches!(error, OpenError::OtherOwner { .. }), "{error}");
+        assert!(!error.to_string().contains('\n'));
+    }
+}
+
+#[tokio::test]
+async fn foreign_and_damaged_files_are_named_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = dir.path().join("notes.txt");
+    std::fs::write(&text, "not a database, but long enough to have a header").unwrap();
+    let error = Journal::open(&text, identity(), BYTES_MAX).await.err().unwrap();
+    assert!(matches!(error, OpenError::Foreign(_)), "{error}");
+    let damaged = dir.path().join("damaged.sqlite");
+    std::fs::write(&damaged, b"SQLite format 3\0 and then nonsense, nonsense, nonsense").unwrap();
+    let error = Journal::open(&damaged, identity(), BYTES_MAX).await.err().unwrap();
+    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+    let missing = dir.path().join("no/such/folder/journal.sqlite");
+    let error = Journal::open(&missing, identity(), BYTES_MAX).await.err().unwrap();
+    assert!(matches!(error, OpenError::Io { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_power_failure_is_told_from_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = path(&dir);
+    let opened = open(&path).await;
+    // As if the machine had been another one when the journal was last open.
+    sqlx::query("UPDATE meta SET value = x'00' WHERE key = 'machine_boot'")
+        .execute(&SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap())
+        .await
+        .unwrap();
+    opened.writer.abort();
+    drop(opened);
+    let opened = open(&path).await;
+    assert_eq!(opened.boot, Boot::PowerLoss);
+    let (journal, writer) = (opened.journal, opened.writer);
+    journal.close(writer).await.unwrap();
+    assert_eq!(open(&path).await.boot, Boot::Whole);
+}

@@ -1,0 +1,10 @@
+//! The node over real HTTP, with a mock engine, against a devnet.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod aborts;
+mod concurrency;
+mod crash;
+mod refusals;
+mod serving;
+mod settling;
+mod support;

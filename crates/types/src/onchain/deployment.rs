@@ -1,0 +1,18 @@
+//! Where the contract lives on one network.
+
+use crate::Address;
+use serde::{Deserialize, Serialize};
+
+/// Addresses a client needs to talk to one deployment. `coin_type` is a canonical type tag
+/// (`0x…::module::NAME`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// `devnet`, `testnet`, `mainnet`, or a private name.
+    pub network: String,
+    /// gRPC endpoint of a full node.
+    pub rpc_url: String,
+    pub package: Address,
+    pub db: Address,
+    pub treasury: Address,
+    pub coin_type: String,
+}

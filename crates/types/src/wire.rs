@@ -1,0 +1,75 @@
+//! How signed messages travel over HTTP: BCS in URL-safe base64 without padding, in headers and in one
+//! SSE comment line. Shapes only; the node and the client decide what they mean.
+
+use crate::message::{Grant, Receipt, RequestAuth, Signed, Voucher};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Request header with an [`Authorization`].
+pub const AUTH_HEADER: &str = "x-atoma-auth";
+/// Response header with a `Signed<Receipt>`; streams carry it as a comment line instead.
+pub const RECEIPT_HEADER: &str = "x-atoma-receipt";
+/// What precedes the receipt in its SSE comment line, which ends with an empty line.
+pub const RECEIPT_COMMENT: &str = ": atoma-receipt ";
+/// Last SSE event of a stream; not part of what the receipt covers.
+pub const SSE_DONE: &str = "data: [DONE]\n\n";
+/// Longest encoded value that is decoded.
+pub const ENCODED_MAX: usize = 16 * 1024;
+/// Most grants one request may bring.
+pub const GRANTS_MAX: usize = 8;
+
+/// What a paying request carries beside its body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authorization {
+    pub auth: Signed<RequestAuth>,
+    /// The newest acknowledgement of this channel, if there is anything to acknowledge.
+    pub voucher: Option<Signed<Voucher>>,
+    /// Grants for this node or for alternates, at most [`GRANTS_MAX`].
+    pub grants: Vec<Signed<Grant>>,
+}
+
+/// Why encoded bytes were refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    #[error("longer than {ENCODED_MAX} characters")]
+    TooLong,
+    #[error("not url-safe base64 without padding")]
+    Base64,
+    #[error("not the expected BCS: {0}")]
+    Bcs(String),
+    #[error("more than {GRANTS_MAX} grants")]
+    TooManyGrants,
+}
+
+/// BCS in URL-safe base64.
+pub fn encode<T: Serialize>(value: &T) -> String {
+    #[expect(clippy::expect_used, reason = "BCS of protocol messages into memory cannot fail")]
+    let bytes = bcs::to_bytes(value).expect("protocol message");
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Reads what [`encode`] writes; trailing bytes are an error.
+pub fn decode<T: DeserializeOwned>(text: &str) -> Result<T, DecodeError> {
+    if text.len() > ENCODED_MAX {
+        return Err(DecodeError::TooLong);
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| DecodeError::Base64)?;
+    bcs::from_bytes(&bytes).map_err(|error| DecodeError::Bcs(error.to_string()))
+}
+
+impl Authorization {
+    pub fn decode(text: &str) -> Result<Self, DecodeError> {
+        let authorization: Self = decode(text)?;
+        if authorization.grants.len() > GRANTS_MAX {
+            return Err(DecodeError::TooManyGrants);
+        }
+        Ok(authorization)
+    }
+}
+
+/// The SSE comment that carries a receipt: `: atoma-receipt <base64>` and an empty line.
+pub fn receipt_comment(receipt: &Signed<Receipt>) -> String {
+    format!("{RECEIPT_COMMENT}{}\n\n", encode(receipt))
+}

@@ -1,0 +1,52 @@
+//! Chores of the repository: `cargo xtask test` runs every check and test there is, `cargo xtask bench`
+//! measures. Nothing here is needed to run the product.
+
+mod clients;
+mod steps;
+
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+usage: cargo xtask <command>
+
+  test [STEP...]            every check and test, or only the named steps, in this order:
+                            fmt, clippy, deny, rust, move, demo, typescript, python
+  bench engine [ARGS...]    speed and determinism of the reference engine (--json, --threads 1,2)
+  bench serving [ARGS...]   requests per second and added latency of node and gateway (--json)
+
+Needs beside the Rust toolchain: Node.js with npm (move, typescript), Python 3.9 with venv (python) and
+cargo-deny (deny). Where one is missing the step fails and says how to install it.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["test", only @ ..] => steps::test(only),
+        ["bench", name @ ("engine" | "serving"), rest @ ..] => bench(name, rest),
+        ["--help" | "-h" | "help"] => {
+            println!("{HELP}");
+            Ok(())
+        }
+        _ => {
+            eprintln!("{HELP}");
+            return ExitCode::from(64);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(name: &str, rest: &[&str]) -> Result<()> {
+    let mut command =
+        steps::cargo(&["run", "--quiet", "--release", "--package", "atoma-bench", "--bin", name, "--"]);
+    if !command.args(rest).status()?.success() {
+        bail!("the {name} benchmark failed");
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! The steps of `cargo xtask test`, cheapest first, and how a step runs a program.
+
+use crate::clients;
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+type Step = (&'static str, fn() -> Result<()>);
+
+const STEPS: &[Step] = &[
+    ("fmt", fmt),
+    ("clippy", clippy),
+    ("deny", deny),
+    ("rust", rust),
+    ("move", move_package),
+    ("demo", clients::demo),
+    ("typescript", clients::typescript),
+    ("python", clients::python),
+];
+
+pub(crate) fn test(only: &[&str]) -> Result<()> {
+    if let Some(unknown) = only.iter().find(|name| !STEPS.iter().any(|(step, _)| step == *name)) {
+        bail!("no step is called {unknown}; `cargo xtask help` lists them");
+    }
+    let mut passed = 0;
+    for (name, step) in STEPS.iter().filter(|(name, _)| only.is_empty() || only.contains(name)) {
+        eprintln!("==> {name}");
+        let started = Instant::now();
+        step().with_context(|| format!("step {name} failed; run it alone with `cargo xtask test {name}`"))?;
+        eprintln!("==> {name} passed in {:.1} s", started.elapsed().as_secs_f64());
+        passed += 1;
+    }
+    println!("{passed} passed, 0 failed");
+    Ok(())
+}
+
+fn fmt() -> Result<()> {
+    run(&mut cargo(&["fmt", "--all", "--check"]))
+}
+
+fn clippy() -> Result<()> {
+    run(&mut cargo(&["clippy", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"]))
+}
+
+fn deny() -> Result<()> {
+    if !exists(&mut cargo(&["deny", "--version"])) {
+        bail!("cargo-deny is missing; install it with `cargo install --locked cargo-deny`");
+    }
+    run(&mut cargo(&["deny", "check", "licenses", "bans", "sources"]))
+}
+
+fn rust() -> Result<()> {
+    run(&mut cargo(&["test", "--release", "--workspace"]))
+}
+
+fn move_package() -> Result<()> {
+    let folder = root().join("tests/move");
+    npm_ci(&folder)?;
+    run(Command::new("npm").arg("test").current_dir(folder))
+}
+
+/// Installs exactly what the lock file names, unless that is already there.
+pub(crate) fn npm_ci(folder: &Path) -> Result<()> {
+    if !exists(Command::new("npm").arg("--version")) {
+        bail!("npm is missing; install Node.js 20 or newer");
+    }
+    let installed = folder.join("node_modules/.package-lock.json");
+    let newer =
+        |a: &Path, b: &Path| Some(a.metadata().ok()?.modified().ok()? >= b.metadata().ok()?.modified().ok()?);
+    if newer(&installed, &folder.join("package-lock.json")) == Some(true) {
+        return Ok(());
+    }
+    run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(folder))
+}
+
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root());
+    command
+}
+
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
+    if !status.success() {
+        // Not the environment: it may hold keys.
+        let program = command.get_program().to_string_lossy().into_owned();
+        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
+        bail!("`{program} {}` ended with {status}", arguments.join(" "));
+    }
+    Ok(())
+}
+
+pub(crate) fn exists(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+}
