@@ -3,7 +3,7 @@
 use crate::cli::Chat as Arguments;
 use crate::home::Home;
 use crate::network::Announcement;
-use crate::output;
+use crate::output::{self, say};
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ impl<'a> Conversation<'a> {
 
     async fn once(mut self, prompt: String) -> Result<()> {
         self.ask(prompt).await?;
-        println!();
+        say!();
         Ok(())
     }
 
@@ -54,7 +54,7 @@ impl<'a> Conversation<'a> {
         if !std::io::stdin().is_terminal() {
             bail!("standard input is no terminal: give a prompt, or `-` to read one from it");
         }
-        println!("{} at {}. An empty line or Ctrl-D ends.", output::bold(&self.arguments.model), self.url);
+        say!("{} at {}. An empty line or Ctrl-D ends.", output::bold(&self.arguments.model), self.url);
         let mut editor = rustyline::DefaultEditor::new()?;
         loop {
             // The editor blocks its thread; nothing else is under way while a person types.
@@ -66,7 +66,7 @@ impl<'a> Conversation<'a> {
                         eprintln!("error: {}", output::one_line(&error));
                         self.messages.pop();
                     }
-                    println!("\n");
+                    say!("\n");
                 }
                 _ => return Ok(()),
             }
@@ -133,7 +133,7 @@ async fn print_stream(response: reqwest::Response) -> Result<String> {
                 bail!("{message}");
             }
             if let Some(text) = event["choices"][0]["delta"]["content"].as_str() {
-                print!("{text}");
+                write!(std::io::stdout(), "{text}")?;
                 std::io::stdout().flush()?;
                 answer.push_str(text);
             }

@@ -3,7 +3,7 @@
 use crate::cli::Connect as Arguments;
 use crate::home::Home;
 use crate::network;
-use crate::output;
+use crate::output::{self, say};
 use anyhow::Result;
 use atoma_client::market::ChainMarket;
 use atoma_client::proxy::{self, ConnectConfig};
@@ -22,15 +22,13 @@ pub(crate) async fn run(home: &Home, arguments: &Arguments) -> Result<()> {
         session: SessionConfig { journal, policy },
     };
     let handle = proxy::spawn(config, Arc::new(ChainMarket::new(chain, wallet.clone()))).await?;
-    println!("{} {}/v1", output::bold("endpoint"), handle.url());
-    println!("models   {}", handle.session.models().await.join(", "));
-    println!("wallet   {} (whoever reaches this port spends from it)", wallet.address());
+    say!("{} {}/v1", output::bold("endpoint"), handle.url());
+    say!("models   {}", handle.session.models().await.join(", "));
+    say!("wallet   {} (whoever reaches this port spends from it)", wallet.address());
     super::interrupted().await;
     if arguments.close {
         for (stack, until_ms) in handle.session.close_all().await? {
-            println!(
-                "closing  {stack}: `atoma stack refund {stack}` after {until_ms} ms of the chain's clock"
-            );
+            say!("closing  {stack}: `atoma stack refund {stack}` after {until_ms} ms of the chain's clock");
         }
     }
     handle.drain().await;

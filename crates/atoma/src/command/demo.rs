@@ -5,7 +5,7 @@ mod books;
 use crate::cli::Demo as Arguments;
 use crate::home::Home;
 use crate::market::{self, Market, MarketConfig};
-use crate::output::{self, Step};
+use crate::output::{self, Step, say};
 use anyhow::{Context, Result, bail, ensure};
 use atoma_chain::{Call, Wallet};
 use atoma_client::channel::Completion;
@@ -61,7 +61,7 @@ pub(crate) async fn run(home: &Home, arguments: &Arguments) -> Result<ExitCode> 
     std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     let report = told?;
     if arguments.json {
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?);
     } else {
         print(&report);
     }
@@ -225,8 +225,7 @@ impl Story {
     async fn check_refusals(&mut self, stack: Address, node: NodeId) -> Result<()> {
         let running = self.market.nodes.iter().find(|running| running.handle.node() == node);
         let url = running.context("the drawn node is not one of ours")?.handle.url();
-        let channel = format!("{url}/v1/channels?stack={stack}");
-        let before = reqwest::get(&channel).await?.text().await?;
+        let before = owed(&url, stack).await?;
         let unsigned = refusal(&url, None).await?;
         self.check("an unsigned request is refused", unsigned == "missing_authorization", &unsigned);
         let auth = RequestAuth {
@@ -246,8 +245,8 @@ impl Story {
         };
         let forged = refusal(&url, Some(wire::encode(&foreign))).await?;
         self.check("a request signed by another key is refused", forged == "invalid_signature", &forged);
-        let after = reqwest::get(&channel).await?.text().await?;
-        self.check("refused requests move nothing", before == after, &after);
+        let after = owed(&url, stack).await?;
+        self.check("refused requests move nothing", before == after, &after.to_string());
         Ok(())
     }
 
@@ -352,9 +351,16 @@ impl Story {
 
     fn say(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            println!("{}", text.as_ref());
+            say!("{}", text.as_ref());
         }
     }
+}
+
+/// What the node holds the user to. What is settled of it may move at any time.
+async fn owed(url: &str, stack: Address) -> Result<Value> {
+    let books: Value = reqwest::get(format!("{url}/v1/channels?stack={stack}")).await?.json().await?;
+    let fields = ["granted", "available", "total_units", "count", "root", "voucher", "in_flight"];
+    Ok(fields.into_iter().map(|field| (field.to_owned(), books[field].clone())).collect())
 }
 
 /// Sends a request to a node and returns the code of its refusal.
@@ -390,19 +396,19 @@ fn read_stream(body: &str) -> Result<(String, Option<String>)> {
 }
 
 fn print(report: &Report) {
-    println!("\n{:<12}{:>20}{:>20}{:>16}", "", "before", "after", "change");
+    say!("\n{:<12}{:>20}{:>20}{:>16}", "", "before", "after", "change");
     for ((party, before), (_, after)) in report.before.rows().into_iter().zip(report.after.rows()) {
         let change = if after >= before {
             format!("+{}", after.saturating_sub(before).display_coins())
         } else {
             format!("-{}", before.saturating_sub(after).display_coins())
         };
-        println!("{party:<12}{:>20}{:>20}{change:>16}", before.display_coins(), after.display_coins());
+        say!("{party:<12}{:>20}{:>20}{change:>16}", before.display_coins(), after.display_coins());
     }
-    println!();
+    say!();
     for check in &report.checks {
         let mark = if check.ok { output::green("ok") } else { output::red("FAILED") };
         let detail = if check.ok { String::new() } else { format!(": {}", check.detail) };
-        println!("{mark} {}{detail}", check.name);
+        say!("{mark} {}{detail}", check.name);
     }
 }

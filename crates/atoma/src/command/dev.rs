@@ -4,7 +4,7 @@ use crate::cli::Dev as Arguments;
 use crate::home::{self, Home};
 use crate::market::{self, Market, MarketConfig};
 use crate::network::Announcement;
-use crate::output::{self, Step};
+use crate::output::{self, Step, say};
 use anyhow::{Context, Result};
 use atoma_client::market::ChainMarket;
 use atoma_gateway::{GatewayConfig, GatewayHandle, NewKey};
@@ -27,7 +27,7 @@ pub(crate) async fn run(home: &Home, arguments: &Arguments) -> Result<()> {
         home::write_private(&home.announcement(), &serde_json::to_vec_pretty(&announcement)?)?;
     }
     if arguments.json {
-        println!("{}", serde_json::to_string(&announcement)?);
+        say!("{}", serde_json::to_string(&announcement)?);
         tokio::select! {
             () = super::interrupted() => {}
             () = input_closed() => {}
@@ -141,22 +141,20 @@ async fn api_key(folder: &Path, gateway: &GatewayHandle) -> Result<String> {
 
 fn banner(announcement: &Announcement) {
     let Announcement { base_url, api_key, model, rpc_url, nodes } = announcement;
-    println!("{}", output::bold("The market is open."));
-    println!("  endpoint  {base_url}");
-    println!("  key       {api_key}");
-    println!("  model     {model}");
-    println!("  chain     {rpc_url}");
-    println!("  nodes     {}", nodes.join(" "));
-    println!("\nPaste this:\n");
-    println!(
+    say!("{}", output::bold("The market is open."));
+    say!("  endpoint  {base_url}");
+    say!("  key       {api_key}");
+    say!("  model     {model}");
+    say!("  chain     {rpc_url}");
+    say!("  nodes     {}", nodes.join(" "));
+    say!("\nPaste this:\n");
+    say!(
         "  curl {base_url}/chat/completions -H 'Authorization: Bearer {api_key}' -H 'Content-Type: application/json' \\"
     );
-    println!(
+    say!(
         "    -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"What is the capital of France? Answer in one sentence.\"}}]}}'"
     );
-    println!(
-        "\nOr, in another terminal: `atoma chat` (`cargo run --release -- chat`). Ctrl-C drains and stops."
-    );
+    say!("\nOr, in another terminal: `atoma chat` (`cargo run --release -- chat`). Ctrl-C drains and stops.");
 }
 
 async fn drain(home: &Home, arguments: &Arguments, market: Market, gateway: GatewayHandle) -> Result<()> {

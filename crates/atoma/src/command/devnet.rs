@@ -3,7 +3,7 @@
 use crate::cli::Devnet as Arguments;
 use crate::home::Home;
 use crate::network;
-use crate::output;
+use crate::output::{self, say};
 use anyhow::{Context, Result};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -14,7 +14,7 @@ pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
         Arguments::Advance { seconds, network } => {
             let chain = network::connect(home, &network).await?;
             advance(&chain.deployment().rpc_url, seconds.saturating_mul(1_000)).await?;
-            println!("the chain's clock is at {} ms", chain.now_ms().await?);
+            say!("the chain's clock is at {} ms", chain.now_ms().await?);
             Ok(())
         }
     }
@@ -31,8 +31,8 @@ async fn serve(home: &Home, port: u16, ephemeral: bool, reset: bool) -> Result<(
         ..atoma_devnet::Config::default()
     };
     let devnet = atoma_devnet::spawn(config).await?;
-    println!("{} {}", output::bold("chain"), devnet.url());
-    println!("{}", serde_json::to_string(devnet.deployment())?);
+    say!("{} {}", output::bold("chain"), devnet.url());
+    say!("{}", serde_json::to_string(devnet.deployment())?);
     super::interrupted().await;
     devnet.shutdown().await;
     Ok(())

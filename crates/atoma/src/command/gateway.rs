@@ -3,7 +3,7 @@
 use crate::cli::{Gateway as Arguments, Network, Payer};
 use crate::home::Home;
 use crate::network;
-use crate::output;
+use crate::output::{self, say};
 use anyhow::Result;
 use atoma_client::market::ChainMarket;
 use atoma_gateway::store::Store;
@@ -23,7 +23,7 @@ pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
             let store = Store::open(&config.data.join("keys.db")).await?;
             let created = store.create_key(NewKey { name, budget }).await?;
             store.flush().await?;
-            println!("{}", created.secret);
+            say!("{}", created.secret);
             Ok(())
         }
     }
@@ -46,9 +46,9 @@ async fn serve(home: &Home, config: GatewayConfig, network: &Network, payer: &Pa
     let wallet = payer.load(home)?;
     let chain = network::connect(home, network).await?;
     let gateway = atoma_gateway::spawn(config, Arc::new(ChainMarket::new(chain, wallet))).await?;
-    println!("{} {}/v1", output::bold("gateway"), gateway.url());
-    println!("models  {}", gateway.session.models().await.join(", "));
-    println!("keys    `atoma gateway key` makes one");
+    say!("{} {}/v1", output::bold("gateway"), gateway.url());
+    say!("models  {}", gateway.session.models().await.join(", "));
+    say!("keys    `atoma gateway key` makes one");
     super::interrupted().await;
     eprintln!("draining: finishing what runs and acknowledging");
     gateway.drain(false).await?;

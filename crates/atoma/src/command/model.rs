@@ -2,7 +2,7 @@
 
 use crate::cli::Model as Arguments;
 use crate::home::Home;
-use crate::output::{self, Step};
+use crate::output::{self, Step, say};
 use anyhow::Result;
 use atoma_inference::{Engine, ModelState, ModelStore, ReferenceConfig, ReferenceEngine, Sampling};
 use serde_json::json;
@@ -14,7 +14,7 @@ pub(crate) const DEFAULT: &str = "smollm2-135m-instruct";
 
 pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
     match arguments {
-        Arguments::Pull { name } => println!("{}", pull(home, &name).await?.display()),
+        Arguments::Pull { name } => say!("{}", pull(home, &name).await?.display()),
         Arguments::List { json } => list(home, json),
     }
     Ok(())
@@ -43,11 +43,11 @@ fn list(home: &Home, json: bool) {
                 "license": model.spec.license, "path": model.path, "state": state(model.state),
             })
         });
-        println!("{}", json!(rows.collect::<Vec<_>>()));
+        say!("{}", json!(rows.collect::<Vec<_>>()));
         return;
     }
     for model in models {
-        println!(
+        say!(
             "{:<26}{:>5} MB  {:<12}{}",
             model.spec.name,
             model.spec.bytes / 1_000_000,

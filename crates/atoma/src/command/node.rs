@@ -3,7 +3,7 @@
 use crate::cli::{Network, Node as Arguments};
 use crate::home::{self, Home};
 use crate::network;
-use crate::output::{self, Step};
+use crate::output::{self, Step, say};
 use anyhow::{Context, Result, bail};
 use atoma_chain::{ChainClient, Wallet};
 use atoma_node::{NodeConfig, Offering, Parts, Registration, SuiMarket};
@@ -38,11 +38,11 @@ fn init(folder: &Path) -> Result<()> {
     let wallet = Wallet::load_or_create(wallet_file(folder))?;
     atoma_node::load_or_create_key(&receipt_key_file(folder))?;
     let shown = folder.display();
-    println!("keys    {shown}");
-    println!("wallet  {}", wallet.address());
-    println!("next    send the wallet coins for collateral and gas; on a devnet:");
-    println!("        atoma wallet faucet --wallet {}", wallet_file(folder).display());
-    println!("then    atoma node register {shown} --endpoint http://127.0.0.1:8090 --task 1 --price 200000");
+    say!("keys    {shown}");
+    say!("wallet  {}", wallet.address());
+    say!("next    send the wallet coins for collateral and gas; on a devnet:");
+    say!("        atoma wallet faucet --wallet {}", wallet_file(folder).display());
+    say!("then    atoma node register {shown} --endpoint http://127.0.0.1:8090 --task 1 --price 200000");
     Ok(())
 }
 
@@ -65,9 +65,9 @@ async fn register(
     let config = folder.join("node.toml");
     let text = configuration(folder, listen, node, offering, chain.deployment())?;
     std::fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
-    println!("node    {node}, offering task {} at {}", offering.task, offering.price);
-    println!("wrote   {}", config.display());
-    println!("next    atoma node run {}", config.display());
+    say!("node    {node}, offering task {} at {}", offering.task, offering.price);
+    say!("wrote   {}", config.display());
+    say!("next    atoma node run {}", config.display());
     Ok(())
 }
 
@@ -117,7 +117,7 @@ async fn serve(home: &Home, path: &Path, network: &Network) -> Result<()> {
     let engine = super::model::reference_engine(home).await?;
     let market = Arc::new(SuiMarket::new(chain, wallet));
     let handle = atoma_node::spawn(config, Parts { market, receipt_key, engines: vec![engine] }).await?;
-    println!("{} {} at {}", output::bold("node"), handle.node(), handle.url());
+    say!("{} {} at {}", output::bold("node"), handle.node(), handle.url());
     super::interrupted().await;
     eprintln!("draining: finishing what runs and settling");
     Ok(handle.drain().await?)
@@ -127,14 +127,14 @@ async fn list(home: &Home, network: &Network, json: bool) -> Result<()> {
     let chain = network::connect(home, network).await?;
     let nodes = chain.nodes().await?;
     if json {
-        println!("{}", serde_json::to_string(&nodes)?);
+        say!("{}", serde_json::to_string(&nodes)?);
         return Ok(());
     }
-    println!("{:<6}{:<12}{:<14}endpoint", "node", "reputation", "collateral");
+    say!("{:<6}{:<12}{:<14}endpoint", "node", "reputation", "collateral");
     for node in nodes {
         let disabled = if node.disabled_ms == 0 { "" } else { " (disabled)" };
         let collateral = node.collateral.display_coins();
-        println!("{:<6}{:<12}{collateral:<14}{}{disabled}", node.id, node.reputation, node.endpoint);
+        say!("{:<6}{:<12}{collateral:<14}{}{disabled}", node.id, node.reputation, node.endpoint);
     }
     Ok(())
 }

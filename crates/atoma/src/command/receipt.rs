@@ -3,7 +3,7 @@
 use crate::cli::Receipt as Arguments;
 use crate::home::Home;
 use crate::network;
-use crate::output;
+use crate::output::{self, say};
 use anyhow::{Context, Result};
 use atoma_client::receipt::{Evidence, Report, parse, verify};
 use atoma_types::message::Message;
@@ -77,12 +77,12 @@ fn covered(mut answer: Vec<u8>) -> Vec<u8> {
 
 fn print(report: &Report, json: bool) -> Result<()> {
     if json {
-        println!("{}", serde_json::to_string(report)?);
+        say!("{}", serde_json::to_string(report)?);
         return Ok(());
     }
     for check in &report.checks {
         let mark = if check.ok { output::green("ok    ") } else { output::red("FAILED") };
-        println!("{mark} {:<16}{}", check.name, check.detail);
+        say!("{mark} {:<16}{}", check.name, check.detail);
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::cli::{Network, Payer, Stack as Arguments};
 use crate::home::Home;
 use crate::network;
-use crate::output::Step;
+use crate::output::{Step, say};
 use anyhow::{Context, Result, bail};
 use atoma_chain::ChainClient;
 use atoma_client::market::ChainMarket;
@@ -52,14 +52,14 @@ async fn list(home: &Home, network: &Network, payer: &Payer, json: bool) -> Resu
     let stacks = session.stacks().await?;
     session.drain().await?;
     if json {
-        println!("{}", serde_json::to_string(&stacks)?);
+        say!("{}", serde_json::to_string(&stacks)?);
         return Ok(());
     }
     let now = chain.now_ms().await?;
     for view in stacks {
         let state =
             view.chain.as_ref().map_or_else(|| "gone from the chain".to_owned(), |stack| state(stack, now));
-        println!("{} task {} {state}", view.stack, view.task);
+        say!("{} task {} {state}", view.stack, view.task);
     }
     Ok(())
 }
@@ -73,21 +73,23 @@ async fn read(chain: &ChainClient, id: Address) -> Result<Stack> {
 
 async fn show(chain: &ChainClient, stack: &Stack, json: bool) -> Result<()> {
     if json {
-        println!("{}", serde_json::to_string(stack)?);
+        say!("{}", serde_json::to_string(stack)?);
         return Ok(());
     }
     let now = chain.now_ms().await?;
-    println!("stack    {}", stack.id);
-    println!("owner    {}", stack.owner);
-    println!("task     {} at most {} per million units", stack.task, stack.max_price);
-    println!(
+    say!("stack    {}", stack.id);
+    say!("owner    {}", stack.owner);
+    say!("task     {} at most {} per million units", stack.task, stack.max_price);
+    say!(
         "units    {} bought, {} granted, {} settled",
-        stack.total_units, stack.granted_units, stack.settled_units
+        stack.total_units,
+        stack.granted_units,
+        stack.settled_units
     );
-    println!("inside   {}", stack.balance.display_coins());
-    println!("state    {}", state(stack, now));
+    say!("inside   {}", stack.balance.display_coins());
+    say!("state    {}", state(stack, now));
     for channel in &stack.channels {
-        println!(
+        say!(
             "node {:<4}{} granted at {}, {} settled in {} answers, {} paid{}",
             channel.node,
             channel.granted,
@@ -99,7 +101,7 @@ async fn show(chain: &ChainClient, stack: &Stack, json: bool) -> Result<()> {
         );
     }
     for due in &stack.dues {
-        println!("due      {} to {}", due.amount.display_coins(), due.to);
+        say!("due      {} to {}", due.amount.display_coins(), due.to);
     }
     Ok(())
 }
@@ -138,6 +140,6 @@ async fn refund(home: &Home, network: &Network, payer: &Payer, id: Address) -> R
     session.refund(id).await?;
     session.drain().await?;
     let returned = chain.balances(owner).await?.coin.saturating_sub(before);
-    println!("{} returned to {owner}", returned.display_coins());
+    say!("{} returned to {owner}", returned.display_coins());
     Ok(())
 }

@@ -3,6 +3,7 @@
 use crate::cli::{Network, Payer, Wallet as Arguments};
 use crate::home::Home;
 use crate::network;
+use crate::output::say;
 use anyhow::{Result, bail};
 use atoma_chain::{Call, Wallet};
 use atoma_types::{Address, Amount};
@@ -11,7 +12,7 @@ pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
     match arguments {
         Arguments::New(payer) => create(home, &payer),
         Arguments::Address(payer) => {
-            println!("{}", payer.load(home)?.address());
+            say!("{}", payer.load(home)?.address());
             Ok(())
         }
         Arguments::Balance { payer, network, address, json } => {
@@ -27,7 +28,7 @@ pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
             if !yes_show_my_secret {
                 bail!("whoever sees the key can spend everything; repeat with --yes-show-my-secret");
             }
-            println!("{}", payer.load(home)?.export().as_str());
+            say!("{}", payer.load(home)?.export().as_str());
             Ok(())
         }
     }
@@ -37,8 +38,8 @@ fn create(home: &Home, payer: &Payer) -> Result<()> {
     let path = payer.path(home);
     let wallet = Wallet::generate()?;
     wallet.save_new(&path)?;
-    println!("address {}", wallet.address());
-    println!(
+    say!("address {}", wallet.address());
+    say!(
         "key     {} (whoever reads this file can spend everything: keep a copy in a safe place)",
         path.display()
     );
@@ -49,11 +50,11 @@ async fn balance(home: &Home, network: &Network, owner: Address, json: bool) -> 
     let chain = network::connect(home, network).await?;
     let balances = chain.balances(owner).await?;
     if json {
-        println!("{}", serde_json::json!({ "address": owner, "coin": balances.coin, "gas": balances.gas }));
+        say!("{}", serde_json::json!({ "address": owner, "coin": balances.coin, "gas": balances.gas }));
     } else {
-        println!("address {owner}");
-        println!("coin    {} ({})", balances.coin.display_coins(), chain.deployment().coin_type);
-        println!("gas     {} MIST", balances.gas);
+        say!("address {owner}");
+        say!("coin    {} ({})", balances.coin.display_coins(), chain.deployment().coin_type);
+        say!("gas     {} MIST", balances.gas);
     }
     Ok(())
 }
@@ -68,6 +69,6 @@ async fn faucet(home: &Home, payer: &Payer, network: &Network) -> Result<()> {
 async fn send(home: &Home, payer: &Payer, network: &Network, to: Address, amount: Amount) -> Result<()> {
     let chain = network::connect(home, network).await?;
     let executed = payer.load(home)?.execute(&chain, Call::TransferCoin { to, amount }).await?;
-    println!("sent {} to {to} in {}", amount.display_coins(), executed.digest);
+    say!("sent {} to {to} in {}", amount.display_coins(), executed.digest);
     Ok(())
 }
