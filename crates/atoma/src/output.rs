@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 /// A line on standard output, as `println!`, but a reader that went away (`atoma node list | head -1`) is no reason
 /// to panic, least of all for a service.
 macro_rules! say {
+    () => { $crate::output::line(format_args!("")) };
     ($($text:tt)*) => { $crate::output::line(format_args!($($text)*)) };
 }
 pub(crate) use say;
