@@ -58,7 +58,7 @@ impl Drop for Served {
 
 /// The whole story once; every check it makes must hold.
 pub(crate) fn demo() -> Result<()> {
-    let output = Command::new(binary()?).args(["demo", "--json"]).stderr(Stdio::inherit()).output()?;
+    let output = Command::new(built("atoma")?).args(["demo", "--json"]).stderr(Stdio::inherit()).output()?;
     let report: Value = serde_json::from_slice(&output.stdout).context("demo printed no JSON object")?;
     let checks = report["checks"].as_array().context("demo reported no checks")?;
     for check in checks {
@@ -74,16 +74,7 @@ pub(crate) fn demo() -> Result<()> {
 pub(crate) fn typescript() -> Result<()> {
     let folder = root().join("tests/clients/sui-ts");
     npm_ci(&folder)?;
-    run(&mut cargo(&[
-        "build",
-        "--quiet",
-        "--release",
-        "--package",
-        "atoma-devnet",
-        "--example",
-        "devnet_for_clients",
-    ]))?;
-    let served = Served::start(Command::new(release_dir()?.join("examples/devnet_for_clients")))?;
+    let served = Served::start(Command::new(built("examples/devnet_for_clients")?))?;
     run(Command::new("npm").arg("test").current_dir(folder).envs(served.environment()))?;
     served.stop()
 }
@@ -92,7 +83,7 @@ pub(crate) fn typescript() -> Result<()> {
 pub(crate) fn python() -> Result<()> {
     let folder = root().join("tests/clients/openai-py");
     let python = virtual_environment(&folder.join("requirements.txt"))?;
-    let mut command = Command::new(binary()?);
+    let mut command = Command::new(built("atoma")?);
     command.args(["dev", "--json", "--ephemeral", "--port", "0"]);
     let served = Served::start(command)?;
     run(Command::new(python)
@@ -115,16 +106,11 @@ fn virtual_environment(requirements: &std::path::Path) -> Result<PathBuf> {
     Ok(python)
 }
 
-/// The product's binary, built if need be.
-fn binary() -> Result<PathBuf> {
-    built()?;
-    Ok(release_dir()?.join("atoma"))
-}
-
-/// Builds binaries and examples exactly as the Rust tests did: another selection of packages would select other
-/// features of their dependencies and build those again.
-fn built() -> Result<()> {
-    run(&mut cargo(&["test", "--quiet", "--release", "--workspace", "--no-run"]))
+/// A binary or example of the workspace, built if need be. All are built as the Rust tests are: another selection of
+/// packages would select other features of their dependencies and build those again.
+pub(crate) fn built(name: &str) -> Result<PathBuf> {
+    run(&mut cargo(&["build", "--quiet", "--release", "--workspace", "--all-targets"]))?;
+    Ok(release_dir()?.join(name))
 }
 
 fn release_dir() -> Result<PathBuf> {

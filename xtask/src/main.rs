@@ -4,8 +4,8 @@
 mod clients;
 mod steps;
 
-use anyhow::{Result, bail};
-use std::process::ExitCode;
+use anyhow::{Context, Result};
+use std::process::{Command, ExitCode};
 
 const HELP: &str = "\
 usage: cargo xtask <command>
@@ -43,10 +43,6 @@ fn main() -> ExitCode {
 }
 
 fn bench(name: &str, rest: &[&str]) -> Result<()> {
-    let mut command =
-        steps::cargo(&["run", "--quiet", "--release", "--package", "atoma-bench", "--bin", name, "--"]);
-    if !command.args(rest).status()?.success() {
-        bail!("the {name} benchmark failed");
-    }
-    Ok(())
+    steps::run(Command::new(clients::built(name)?).args(rest))
+        .with_context(|| format!("the {name} benchmark failed"))
 }
