@@ -1,32 +1,37 @@
-// Builds the Move package with the real Sui compiler and verifier and runs its tests on the real Move VM,
-// both as WebAssembly. Both always: the verifier refuses things that the tests alone would let pass.
+// Builds Move packages with the real Sui compiler and verifier and runs their tests on the real Move VM, both as
+// WebAssembly. Both always: the verifier refuses things that the tests alone would let pass.
+//
+//   node run.mjs [build] [test] [--tests FILE...]
+//
+// Without arguments, everything. With --tests, only these test files, from any folder, with the package's sources.
+// A test module per file; at most a few megabytes a run, because compiling takes more than linear time.
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { initMovePackageBuilder, dumpMovePackage, MovePackageFetcher } from '@zktx.io/sui-move-builder';
-import { testMovePackage, initMovePackageBuilder as initTests } from '@zktx.io/sui-move-builder/full';
+import { dumpMovePackage, MovePackageFetcher, testMovePackage } from '@zktx.io/sui-move-builder/full';
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../contracts/atoma');
+const contracts = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../contracts');
+const market = path.join(contracts, 'atoma');
+const framework = path.join(contracts, 'framework/tests');
+const network = 'mainnet';
+const ansiColor = false;
 
 function readPackage(dir, withTests) {
   const files = {};
-  const visit = (folder) => {
-    for (const entry of fs.readdirSync(folder, { withFileTypes: true })) {
-      const full = path.join(folder, entry.name);
-      const name = path.relative(dir, full);
-      if (entry.isDirectory()) {
-        if (entry.name !== 'build') visit(full);
-      } else if (name === 'Move.toml' || name.endsWith('.move')) {
-        if (withTests || !name.startsWith('tests/')) files[name] = fs.readFileSync(full, 'utf8');
-      }
-    }
-  };
-  visit(dir);
+  for (const name of fs.readdirSync(dir, { recursive: true })) {
+    const wanted = name.endsWith('.move') ? withTests || !name.startsWith('tests/') : name === 'Move.toml';
+    if (wanted && !name.startsWith('build/')) files[name] = fs.readFileSync(path.join(dir, name), 'utf8');
+  }
   return files;
 }
 
+function withTestFiles(files, tests) {
+  const named = tests.map((file, i) => [`tests/${i}_${path.basename(file)}`, fs.readFileSync(file, 'utf8')]);
+  return { ...files, ...Object.fromEntries(named) };
+}
+
 class LocalFetcher extends MovePackageFetcher {
-  constructor() {
+  constructor(root) {
     super();
     this.fetchLocal = async (name) => readPackage(path.resolve(root, name), false);
   }
@@ -41,26 +46,41 @@ class LocalFetcher extends MovePackageFetcher {
   }
 }
 
-function fail(step, result) {
-  console.error(`move ${step} failed: ${result.category ?? ''} ${result.code ?? ''}\n${result.error ?? result.output}`);
+function fail(step, { category, code, error, output }) {
+  console.error(`move ${step} failed: ${category ?? ''} ${code ?? ''}\n${error ?? output}`);
   process.exit(1);
 }
 
-await initMovePackageBuilder();
-const built = await dumpMovePackage({ files: readPackage(root, false), fetcher: new LocalFetcher(), network: 'mainnet' });
-if (built.error) fail('build', built);
-console.log(`move build: ${built.modules.length} modules`);
+async function build(root) {
+  const fetcher = new LocalFetcher(root);
+  const built = await dumpMovePackage({ files: readPackage(root, false), fetcher, network, ansiColor });
+  if (built.error) fail('build', built);
+  console.log(`move build: ${path.relative(contracts, root)}: ${built.modules.length} modules`);
+}
 
-await initTests();
-const tested = await testMovePackage({
-  files: readPackage(root, true),
-  fetcher: new LocalFetcher(),
-  network: 'mainnet',
-  silenceWarnings: true,
-});
-if (tested.error || !tested.passed) fail('test', tested);
-const report = tested.output.replace(/\x1b\[[0-9;]*m/g, '');
-console.log(report);
-const passed = (report.match(/\[ PASS\s*\]/g) ?? []).length;
-if (passed === 0) fail('test', { error: 'no test ran' });
-console.log(`${passed} passed, 0 failed`);
+async function test(root, files) {
+  const fetcher = new LocalFetcher(root);
+  const tested = await testMovePackage({ files, fetcher, network, ansiColor, silenceWarnings: true });
+  if (tested.error || !tested.passed) fail('test', tested);
+  console.log(tested.output);
+  const passed = (tested.output.match(/\[ PASS\s*\]/g) ?? []).length;
+  if (passed === 0) fail('test', { error: 'no test ran' });
+  console.log(`${passed} passed, 0 failed`);
+}
+
+const [steps, tests] = process.argv.includes('--tests')
+  ? [process.argv.slice(2, process.argv.indexOf('--tests')), process.argv.slice(process.argv.indexOf('--tests') + 1)]
+  : [process.argv.slice(2), null];
+const unknown = steps.find((step) => step !== 'build' && step !== 'test');
+if (unknown !== undefined || tests?.length === 0) {
+  console.error('usage: node run.mjs [build] [test] [--tests FILE...]');
+  process.exit(64);
+}
+const wants = (step) => steps.length === 0 || steps.includes(step);
+
+const packages = tests ? [market] : [market, framework];
+for (const root of packages) {
+  if (wants('build')) await build(root);
+  if (!wants('test')) continue;
+  await test(root, tests ? withTestFiles(readPackage(root, false), tests) : readPackage(root, true));
+}
