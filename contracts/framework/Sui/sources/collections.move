@@ -40,7 +40,7 @@ module sui::vec_map {
 
     public fun contains<K: copy, V>(self: &VecMap<K, V>, key: &K): bool { self.get_idx_opt(key).is_some() }
 
-    public fun length<K: copy, V>(self: &VecMap<K, V>): u64 { self.contents.length() }
+    public fun size<K: copy, V>(self: &VecMap<K, V>): u64 { self.contents.length() }
 
     public fun is_empty<K: copy, V>(self: &VecMap<K, V>): bool { self.contents.is_empty() }
 
@@ -75,7 +75,7 @@ module sui::vec_map {
     }
 
     public fun get_entry_by_idx<K: copy, V>(self: &VecMap<K, V>, idx: u64): (&K, &V) {
-        assert!(idx < self.length(), EIndexOutOfBounds);
+        assert!(idx < self.size(), EIndexOutOfBounds);
         let entry = &self.contents[idx];
         (&entry.key, &entry.value)
     }
@@ -106,7 +106,7 @@ module sui::vec_set {
 
     public fun contains<K: copy + drop>(self: &VecSet<K>, key: &K): bool { self.contents.contains(key) }
 
-    public fun length<K: copy + drop>(self: &VecSet<K>): u64 { self.contents.length() }
+    public fun size<K: copy + drop>(self: &VecSet<K>): u64 { self.contents.length() }
 
     public fun is_empty<K: copy + drop>(self: &VecSet<K>): bool { self.contents.is_empty() }
 

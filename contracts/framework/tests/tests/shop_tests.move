@@ -101,7 +101,7 @@ fun a_shop_from_opening_to_closing() {
     test::return_shared(shop);
 
     let effects = scenario.next_tx(OWNER);
-    assert_eq!(effects.transferred_to_account().length(), 2);
+    assert_eq!(effects.transferred_to_account().size(), 2);
     scenario.take_shared<Shop<SUI>>().settle(scenario.ctx());
     scenario.next_tx(OWNER);
     let mut shop = scenario.take_shared<Shop<SUI>>();
