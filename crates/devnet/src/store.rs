@@ -3,8 +3,10 @@
 
 use crate::ledger::Step;
 use crate::ledger::genesis::Genesis;
-use redb::{Database, DatabaseError, ReadableTable, TableDefinition, TableError};
+use redb::{Database, DatabaseError, ReadableTable, StorageError, TableDefinition, TableError};
 use serde::{Deserialize, Serialize};
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use sui_sdk_types::Digest;
 
@@ -51,7 +53,7 @@ impl Store {
         path: &Path,
         genesis: impl FnOnce() -> Genesis,
     ) -> Result<(Self, Genesis), StoreError> {
-        let database = Database::create(path).map_err(|error| open_error(path, error))?;
+        let database = open_private(path).map_err(|error| open_error(path, error))?;
         let store = Self { database, path: path.to_owned() };
         if let Some(found) = store.read_genesis()? {
             return Ok((store, found));
@@ -133,16 +135,26 @@ impl Store {
     }
 }
 
+/// The seed inside decides everything random on this network: only its owner may read the file.
+fn open_private(path: &Path) -> Result<Database, DatabaseError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let database = Database::builder().create_file(options.open(path).map_err(StorageError::Io)?)?;
+    // An older one may have been made for everybody to read.
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(StorageError::Io)?;
+    Ok(database)
+}
+
 fn open_error(path: &Path, error: DatabaseError) -> StoreError {
     let path = path.to_owned();
     match error {
         DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path },
-        DatabaseError::Storage(redb::StorageError::Io(error))
+        DatabaseError::Storage(StorageError::Io(error))
             if error.kind() == std::io::ErrorKind::InvalidData =>
         {
             StoreError::Foreign { path }
         }
-        DatabaseError::Storage(redb::StorageError::Io(error)) => {
+        DatabaseError::Storage(StorageError::Io(error)) => {
             StoreError::Unreadable { path, reason: error.to_string() }
         }
         DatabaseError::UpgradeRequired(_) => StoreError::Foreign { path },
@@ -152,4 +164,24 @@ fn open_error(path: &Path, error: DatabaseError) -> StoreError {
 
 fn write_error(error: impl std::fmt::Display) -> StoreError {
     StoreError::Write(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::Config;
+
+    #[test]
+    fn the_seed_is_read_by_its_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("devnet.redb");
+        let genesis = || Genesis { seed: [7; 32], timestamp_ms: 1, params: Config::test().params };
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        drop(Store::open(&path, genesis).unwrap());
+        assert_eq!(mode(), 0o600);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let (_store, found) = Store::open(&path, genesis).unwrap();
+        assert_eq!((mode(), found.seed), (0o600, [7; 32]));
+    }
 }
