@@ -109,7 +109,15 @@ fn create_private(path: &Path) -> Result<bool, OpenError> {
         .mode(0o600)
         .open(path)
         .map_err(io)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(io)?;
+    let private = || std::fs::Permissions::from_mode(0o600);
+    file.set_permissions(private()).map_err(io)?;
+    // SQLite gives new ones the mode of the file itself; these may be left over from a crash.
+    for suffix in ["-wal", "-shm"] {
+        match std::fs::set_permissions(beside(path, suffix), private()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
+        }
+    }
     if file.metadata().map_err(io)?.len() == 0 {
         return Ok(true);
     }

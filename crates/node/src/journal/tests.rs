@@ -137,6 +137,25 @@ async fn what_was_written_comes_back() {
 }
 
 #[tokio::test]
+async fn others_can_read_none_of_its_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = path(&dir);
+    // As a process with another umask may have left them.
+    for name in ["journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"] {
+        let file = dir.path().join(name);
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
+    }
+    let opened = open(&path).await;
+    opened.journal.write(Entry::Channel(terms())).await.unwrap();
+    let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap()).collect();
+    assert!(files.len() >= 4, "{files:?}");
+    for file in files {
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
+    }
+}
+
+#[tokio::test]
 async fn many_writers_share_commits_and_keep_their_order() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open(&path(&dir)).await;
