@@ -11,6 +11,7 @@ mod write;
 
 pub use open::OpenError;
 pub(crate) use open::{Boot, Identity, Opened};
+pub(crate) use read::Kept;
 
 use crate::ledger::Terms;
 use atoma_types::{Address, Hash32, Receipt, Signed, Voucher, wire::Authorization};
@@ -46,8 +47,12 @@ pub enum JournalError {
 /// One thing to remember.
 #[derive(Clone, Debug)]
 pub(crate) enum Entry {
-    /// A channel this node serves.
-    Channel(Terms),
+    /// A channel this node serves, from now on or again.
+    Channel {
+        terms: Terms,
+        /// When its vouchers stop settling at the latest, in chain time.
+        settle_until_ms: u64,
+    },
     /// A nonce that is used from now on.
     Admitted {
         stack: Address,

@@ -209,6 +209,17 @@ impl Ledger {
         (!units.is_zero()).then_some((units, voucher))
     }
 
+    /// Whether nothing more can come of this channel: its settlement window is over, or it takes no more
+    /// requests and all its records are acknowledged and settled. Until then a voucher may still arrive.
+    pub fn is_over(&self, chain_ms: u64) -> bool {
+        let all_paid = self.acknowledged_count() == self.count() && self.unsettled().is_none();
+        chain_ms >= self.limits.settle_until_ms || (self.limits.closed && all_paid && !self.is_forked())
+    }
+
+    fn is_forked(&self) -> bool {
+        self.limits.settled_count > self.count()
+    }
+
     /// Takes what the chain says now. An older read may arrive late: settled units and counts, grants and
     /// closing never go back.
     pub fn update_limits(&mut self, limits: Limits) {
@@ -228,8 +239,7 @@ impl Ledger {
     /// A settled count that this node never booked is a second transcript, signed by the user: nothing more
     /// is served, and what was acknowledged here is still settled.
     fn close_if_forked(&mut self) {
-        let forked = self.limits.settled_count > self.count();
-        self.limits.closed |= forked;
+        self.limits.closed |= self.is_forked();
     }
 
     /// Reserves the request's units, or says why it may not run. Nothing is written yet: a ticket that is

@@ -125,7 +125,8 @@ impl Settler {
             let (units, voucher) = books.unsettled()?;
             (units, voucher.clone(), *books.limits())
         };
-        if now_ms >= limits.settle_until_ms {
+        // A channel that this node released pays no more than was settled then: gas would be for nothing.
+        if now_ms >= limits.settle_until_ms || voucher.message.units > limits.granted {
             return None;
         }
         if self.refused_until_ms.get(&stack).is_some_and(|until| now_ms < *until) {
@@ -232,14 +233,15 @@ impl Settler {
     /// Withdraws earnings, and lets go of a channel that is over.
     async fn collect(&mut self, channel: &Channel, round: Round, now_ms: u64) -> Result<(), SettleError> {
         let stack = channel.terms.stack;
-        let (limits, unsettled, idle) = {
+        let (limits, unsettled, idle, over) = {
             let books = channel.books();
-            (*books.limits(), books.unsettled().is_some(), books.in_flight() == 0)
+            let unsettled = books.unsettled().is_some();
+            (*books.limits(), unsettled, books.in_flight() == 0, books.is_over(now_ms))
         };
-        let over = now_ms >= limits.settle_until_ms || (limits.closed && !unsettled);
-        let ending = over || now_ms >= limits.ends_ms;
+        let ended = limits.closed || now_ms >= limits.ends_ms;
+        let ending = over || (ended && !unsettled);
         let earned = self.earned_since_withdrawal(channel, limits);
-        let worth = earned.0 >= self.config.withdraw_min || (ending && !unsettled) || round == Round::All;
+        let worth = earned.0 >= self.config.withdraw_min || ending || round == Round::All;
         if !worth || (!over && earned.is_zero()) {
             return Ok(());
         }

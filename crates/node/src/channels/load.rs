@@ -1,7 +1,7 @@
 //! From a stack on chain to a channel in memory.
 
 use super::{Channel, Channels, LookupError, Offer, Shelf};
-use crate::journal::{Entry, JournalError};
+use crate::journal::{Entry, JournalError, Kept};
 use crate::ledger::{Ledger, Limits, RestoreError, Terms};
 use atoma_chain::{Call, ChainError, OpenChannel};
 use atoma_types::onchain::{self, Selection, Stack};
@@ -23,20 +23,19 @@ impl Channels {
     /// Brings back what the journal holds, under what the chain says now.
     pub(crate) async fn restore(&self) -> Result<(), RestoreChannelsError> {
         let shelf = self.shelf();
-        for (terms, journaled) in shelf.journal.channels().await? {
-            let stack = terms.stack;
+        for kept in shelf.journal.channels().await? {
+            let stack = kept.terms.stack;
             let on_chain = shelf
                 .market
                 .stack(stack)
                 .await
                 .map_err(|source| RestoreChannelsError::Chain { stack, source })?;
-            let limits = on_chain.as_ref().and_then(|found| limits(found, terms.node));
-            let (Some(limits), Some(offer)) = (limits, shelf.offer_for(&terms)) else {
-                // Deleted: everything was paid and refunded.
-                shelf.journal.write(Entry::Closed { stack }).await?;
+            let limits = on_chain.as_ref().and_then(|found| limits(found, kept.terms.node));
+            let (Some(limits), Some(offer)) = (limits, shelf.offer_for(&kept.terms)) else {
+                shelf.leave_out(&kept).await?;
                 continue;
             };
-            let ledger = Ledger::restore(terms, limits, journaled)
+            let ledger = Ledger::restore(kept.terms, limits, kept.history)
                 .map_err(|source| RestoreChannelsError::History { stack, source })?;
             self.state().open.insert(stack, Arc::new(Channel::new(ledger, offer)));
         }
@@ -53,8 +52,8 @@ impl Channels {
         })?;
         let fresh = on_chain.as_ref().and_then(|found| limits(found, channel.terms.node));
         let mut books = channel.books();
-        // Deleted: nothing settles any more.
-        let gone = Limits { closed: true, ends_ms: 0, settle_until_ms: 0, ..*books.limits() };
+        // Deleted, or the full node lags: nothing new is served, and what is acknowledged keeps its window.
+        let gone = Limits { closed: true, ..*books.limits() };
         books.update_limits(fresh.unwrap_or(gone));
         Ok(())
     }
@@ -82,8 +81,7 @@ impl Shelf {
             self.open(&found, &offer, grant).await?;
             found = self.read(stack).await?;
         }
-        let limits =
-            limits(&found, self.node).filter(|limits| !limits.closed).ok_or(LookupError::NoChannel)?;
+        let limits = limits(&found, self.node).ok_or(LookupError::NoChannel)?;
         match known {
             Some(channel) => {
                 channel.books().update_limits(limits);
@@ -174,31 +172,57 @@ impl Shelf {
         Ok(())
     }
 
+    /// The channel's books: as the journal has them if it ever had any, whatever was thought of the channel
+    /// since; else new ones.
     async fn begin(
         &self,
         stack: &Stack,
         limits: Limits,
         offer: Arc<Offer>,
     ) -> Result<Arc<Channel>, LookupError> {
-        // Records were settled that this journal does not hold: its transcript cannot go on.
-        if limits.settled_count > 0 {
-            return Err(LookupError::LostRecords);
+        let kept = self.journal.channel(stack.id).await?;
+        let over = limits.closed || self.clock.now().chain_ms >= limits.settle_until_ms;
+        if over && kept.as_ref().is_none_or(|kept| kept.closed) {
+            return Err(LookupError::NoChannel);
         }
-        let price = stack.channel(self.node).map_or(offer.price, |channel| channel.price);
-        let terms = Terms {
+        let ledger = match kept {
+            Some(kept) => Ledger::restore(kept.terms, limits, kept.history).map_err(|error| {
+                tracing::error!(stack = %stack.id, %error, "the journal contradicts itself");
+                LookupError::LostRecords
+            })?,
+            // Records were settled that this journal does not hold: its transcript cannot go on.
+            None if limits.settled_count > 0 => return Err(LookupError::LostRecords),
+            None => Ledger::new(self.terms(stack, &offer), limits),
+        };
+        let (terms, settle_until_ms) = (ledger.terms().clone(), limits.settle_until_ms);
+        self.journal.write(Entry::Channel { terms, settle_until_ms }).await?;
+        if let Ok(now_ms) = self.market.now_ms().await {
+            self.clock.observe_chain(now_ms);
+        }
+        Ok(Arc::new(Channel::new(ledger, offer)))
+    }
+
+    fn terms(&self, stack: &Stack, offer: &Offer) -> Terms {
+        Terms {
             db: stack.db,
             stack: stack.id,
             node: self.node,
             task: stack.task,
             request_key: stack.request_key,
             weights: stack.weights,
-            price,
-        };
-        self.journal.write(Entry::Channel(terms.clone())).await?;
-        if let Ok(now_ms) = self.market.now_ms().await {
-            self.clock.observe_chain(now_ms);
+            price: stack.channel(self.node).map_or(offer.price, |channel| channel.price),
         }
-        Ok(Arc::new(Channel::new(Ledger::new(terms, limits), offer)))
+    }
+
+    /// The chain does not show the stack. Once its window is over that is how it ends; before, the full node
+    /// may lag: the books stay as they are for the next start, or for whoever asks for the stack.
+    async fn leave_out(&self, kept: &Kept) -> Result<(), JournalError> {
+        let stack = kept.terms.stack;
+        if self.clock.now().chain_ms >= kept.settle_until_ms {
+            return self.journal.write(Entry::Closed { stack }).await;
+        }
+        tracing::warn!(%stack, "the chain does not show a stack whose vouchers could still be settled");
+        Ok(())
     }
 }
 

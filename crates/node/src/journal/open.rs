@@ -16,9 +16,11 @@ use tokio::task::JoinHandle;
 
 /// `ATOM`, in the file's header.
 const APPLICATION_ID: i64 = 0x4154_4f4d;
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
 const SCHEMA: &str = include_str!("schema.sql");
+/// From schema 1, which did not say how long a channel's vouchers settle.
+const FROM_1: &str = "ALTER TABLE channels ADD COLUMN settle_until_ms INTEGER NOT NULL DEFAULT 0;";
 
 /// Whose journal it is. One file serves one node of one market for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,8 +154,11 @@ async fn prepare(
     if fresh || is_blank(connection, path).await? {
         create_schema(connection, path, identity).await?;
     } else {
-        check_schema(connection, path).await?;
+        let found = check_schema(connection, path).await?;
         check_owner(connection, path, identity).await?;
+        if found == 1 {
+            apply(connection, path, FROM_1).await?;
+        }
     }
     let boot = last_boot(connection, path).await?;
     if boot == Boot::PowerLoss {
@@ -174,23 +179,33 @@ async fn create_schema(
     path: &Path,
     identity: Identity,
 ) -> Result<(), OpenError> {
-    let bad = |error: sqlx::Error| corrupt(path, &error);
-    let mut transaction = connection.begin().await.map_err(bad)?;
-    sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await.map_err(bad)?;
-    let pragmas =
-        format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};");
-    sqlx::raw_sql(&pragmas).execute(&mut *transaction).await.map_err(bad)?;
-    transaction.commit().await.map_err(bad)?;
+    apply(connection, path, SCHEMA).await?;
     set_meta(connection, path, "db", identity.db.as_bytes()).await?;
     set_meta(connection, path, "node", &identity.node.0.to_le_bytes()).await
 }
 
-async fn check_schema(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+/// Changes the tables and writes down the version that they have then, together.
+async fn apply(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    statements: &'static str,
+) -> Result<(), OpenError> {
+    let bad = |error: sqlx::Error| corrupt(path, &error);
+    let mut transaction = connection.begin().await.map_err(bad)?;
+    sqlx::raw_sql(statements).execute(&mut *transaction).await.map_err(bad)?;
+    let pragmas =
+        format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};");
+    sqlx::raw_sql(&pragmas).execute(&mut *transaction).await.map_err(bad)?;
+    transaction.commit().await.map_err(bad)
+}
+
+/// The file's schema, one that this version can read or bring up to date.
+async fn check_schema(connection: &mut SqliteConnection, path: &Path) -> Result<i64, OpenError> {
     if integer(connection, path, "PRAGMA application_id").await? != APPLICATION_ID {
         return Err(OpenError::Foreign(path.to_owned()));
     }
     match integer(connection, path, "PRAGMA user_version").await? {
-        SCHEMA_VERSION => Ok(()),
+        found @ 1..=SCHEMA_VERSION => Ok(found),
         found => Err(OpenError::Schema { path: path.to_owned(), found }),
     }
 }

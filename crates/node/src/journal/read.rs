@@ -14,17 +14,47 @@ pub(crate) struct Pending {
     pub(crate) transaction: Vec<u8>,
 }
 
+/// A channel as it was journaled.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) terms: Terms,
+    /// When its vouchers stop settling at the latest, in chain time; zero if that was not written down.
+    pub(crate) settle_until_ms: u64,
+    /// Nothing more was expected of it.
+    pub(crate) closed: bool,
+    pub(crate) history: Journaled,
+}
+
 impl Journal {
-    /// Every channel that may still be served or settled, with its history.
-    pub(crate) async fn channels(&self) -> Result<Vec<(Terms, Journaled)>, JournalError> {
-        let rows = sqlx::query("SELECT terms FROM channels WHERE closed = 0").fetch_all(&self.reader).await?;
+    /// Every channel that may still be served or settled.
+    pub(crate) async fn channels(&self) -> Result<Vec<Kept>, JournalError> {
+        let rows = sqlx::query("SELECT terms, settle_until_ms, closed FROM channels WHERE closed = 0")
+            .fetch_all(&self.reader)
+            .await?;
         let mut channels = Vec::with_capacity(rows.len());
         for row in rows {
-            let terms: Terms = decode(&row, 0)?;
-            let journaled = self.history(terms.stack).await?;
-            channels.push((terms, journaled));
+            channels.push(self.kept(&row).await?);
         }
         Ok(channels)
+    }
+
+    /// The channel of `stack`, if this node ever had one, even if it was closed since.
+    pub(crate) async fn channel(&self, stack: Address) -> Result<Option<Kept>, JournalError> {
+        let row = sqlx::query("SELECT terms, settle_until_ms, closed FROM channels WHERE stack = ?")
+            .bind(stack.as_bytes().to_vec())
+            .fetch_optional(&self.reader)
+            .await?;
+        match row {
+            Some(row) => Ok(Some(self.kept(&row).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn kept(&self, row: &SqliteRow) -> Result<Kept, JournalError> {
+        let terms: Terms = decode(row, 0)?;
+        let settle_until_ms = row.try_get::<i64, _>(1)?.cast_unsigned();
+        let history = self.history(terms.stack).await?;
+        Ok(Kept { terms, settle_until_ms, closed: row.try_get(2)?, history })
     }
 
     async fn history(&self, stack: Address) -> Result<Journaled, JournalError> {

@@ -1,10 +1,11 @@
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use super::*;
 use crate::ledger::{Ledger, Limits, Now, Usage};
 use atoma_types::amount::UnitWeights;
 use atoma_types::message::Message as _;
 use atoma_types::{NodeId, Price, RequestAuth, SecretKey, Status, TaskId, Units};
+use sqlx::{Connection as _, SqliteConnection};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +37,10 @@ fn terms() -> Terms {
         weights: UnitWeights::default(),
         price: Price(1),
     }
+}
+
+fn channel() -> Entry {
+    Entry::Channel { terms: terms(), settle_until_ms: u64::MAX }
 }
 
 fn limits() -> Limits {
@@ -105,7 +110,7 @@ async fn what_was_written_comes_back() {
     {
         let opened = open(&path(&dir)).await;
         let journal = opened.journal;
-        journal.write(Entry::Channel(terms())).await.unwrap();
+        journal.write(channel()).await.unwrap();
         for nonce in [5, u64::MAX, 6] {
             let request_hash = auth(nonce).signed_hash();
             let stack = Address::THREE;
@@ -124,9 +129,9 @@ async fn what_was_written_comes_back() {
     let opened = open(&path(&dir)).await;
     assert_eq!(opened.boot, Boot::Whole);
     let mut channels = opened.journal.channels().await.unwrap();
-    let (found, journaled) = channels.pop().unwrap();
-    assert_eq!((found, channels.len()), (terms(), 0));
-    let restored = Ledger::restore(terms(), limits(), journaled).unwrap();
+    let kept = channels.pop().unwrap();
+    assert_eq!((kept.terms, kept.settle_until_ms, channels.len()), (terms(), u64::MAX, 0));
+    let restored = Ledger::restore(terms(), limits(), kept.history).unwrap();
     assert_eq!((restored.root(), restored.voucher()), (ledger.root(), ledger.voucher()));
     assert!(restored.clone().admit(&auth(u64::MAX), Now { wall_ms: 0, chain_ms: 0 }).is_err());
     assert_eq!(opened.journal.receipts_from(Address::THREE, 3, 64).await.unwrap().len(), 1);
@@ -134,6 +139,47 @@ async fn what_was_written_comes_back() {
     assert_eq!(opened.journal.pending().await.unwrap().len(), 1);
     opened.journal.write(Entry::Closed { stack: Address::THREE }).await.unwrap();
     assert!(opened.journal.channels().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_closed_channel_that_comes_back_has_its_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(&path(&dir)).await.journal;
+    assert!(journal.channel(Address::THREE).await.unwrap().is_none());
+    let mut ledger = Ledger::new(terms(), limits());
+    journal.write(channel()).await.unwrap();
+    let receipt = serve(&mut ledger, 1);
+    journal.write(Entry::Receipt { receipt, full: None }).await.unwrap();
+    journal.write(Entry::Closed { stack: Address::THREE }).await.unwrap();
+    let kept = journal.channel(Address::THREE).await.unwrap().unwrap();
+    assert!(kept.closed && kept.history.receipts.len() == 1);
+
+    journal.write(channel()).await.unwrap();
+    let [kept] = &journal.channels().await.unwrap()[..] else { panic!("not one channel") };
+    assert!(!kept.closed && kept.history.receipts.len() == 1);
+}
+
+#[tokio::test]
+async fn a_journal_of_the_first_schema_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = path(&dir);
+    let Opened { journal, writer, .. } = open(&path).await;
+    journal.write(channel()).await.unwrap();
+    journal.close(writer).await.unwrap();
+    let mut old = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    let back = "ALTER TABLE channels DROP COLUMN settle_until_ms; PRAGMA user_version = 1;";
+    sqlx::raw_sql(back).execute(&mut old).await.unwrap();
+    old.close().await.unwrap();
+
+    let other = Identity { node: NodeId(2), ..identity() };
+    assert!(Journal::open(&path, other, BYTES_MAX).await.is_err());
+    for settle_until_ms in [0, u64::MAX] {
+        let Opened { journal, writer, .. } = open(&path).await;
+        let kept = journal.channel(Address::THREE).await.unwrap().unwrap();
+        assert_eq!((kept.terms, kept.settle_until_ms), (terms(), settle_until_ms));
+        journal.write(channel()).await.unwrap();
+        journal.close(writer).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -147,7 +193,7 @@ async fn others_can_read_none_of_its_files() {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
     }
     let opened = open(&path).await;
-    opened.journal.write(Entry::Channel(terms())).await.unwrap();
+    opened.journal.write(channel()).await.unwrap();
     let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap()).collect();
     assert!(files.len() >= 4, "{files:?}");
     for file in files {

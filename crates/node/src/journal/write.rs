@@ -136,9 +136,14 @@ async fn drop_oldest_records(transaction: &mut Transaction<'_, Sqlite>) -> Resul
 /// Returns the bytes that it adds to the kept records.
 async fn insert(transaction: &mut Transaction<'_, Sqlite>, entry: &Entry) -> Result<u64, sqlx::Error> {
     let query = match entry {
-        Entry::Channel(terms) => sqlx::query("INSERT OR IGNORE INTO channels (stack, terms) VALUES (?, ?)")
-            .bind(blob(terms.stack))
-            .bind(encode(terms)?),
+        // The terms of a channel never change; one that comes back lives again.
+        Entry::Channel { terms, settle_until_ms } => sqlx::query(
+            "INSERT INTO channels (stack, terms, settle_until_ms) VALUES (?, ?, ?) ON CONFLICT (stack) \
+             DO UPDATE SET closed = 0, settle_until_ms = excluded.settle_until_ms",
+        )
+        .bind(blob(terms.stack))
+        .bind(encode(terms)?)
+        .bind(settle_until_ms.cast_signed()),
         Entry::Admitted { stack, nonce, request_hash, expires_ms } => {
             sqlx::query("INSERT INTO admitted (stack, nonce, request_hash, expires_ms) VALUES (?, ?, ?, ?)")
                 .bind(blob(*stack))

@@ -164,6 +164,21 @@ fn a_count_settled_behind_the_nodes_back_closes_the_channel_and_voids_nothing() 
 }
 
 #[test]
+fn a_closed_channel_waits_for_the_vouchers_of_its_receipts() {
+    let mut ledger = ledger();
+    serve(&mut ledger, 1, 9);
+    assert!(!ledger.is_over(limits().settle_until_ms - 1) && ledger.is_over(limits().settle_until_ms));
+    ledger.update_limits(Limits { closed: true, ..limits() });
+    assert!(!ledger.is_over(0), "a voucher may still come");
+    ledger.acknowledge(&voucher(&ledger, 1)).unwrap();
+    assert!(!ledger.is_over(0), "it is not settled");
+    ledger.update_limits(Limits { settled_units: Units(10), settled_count: 1, ..limits() });
+    assert!(ledger.is_over(0));
+    ledger.update_limits(Limits { settled_units: Units(10), settled_count: 2, ..limits() });
+    assert!(!ledger.is_over(0) && ledger.is_over(limits().settle_until_ms), "the user forked it");
+}
+
+#[test]
 fn settled_units_and_counts_never_go_back() {
     let mut ledger = ledger();
     serve(&mut ledger, 1, 9);

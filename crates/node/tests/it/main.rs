@@ -5,6 +5,7 @@ mod aborts;
 mod concurrency;
 mod crash;
 mod refusals;
+mod returning;
 mod serving;
 mod settling;
 mod support;

@@ -1,0 +1,227 @@
+//! Channels that were written off, or cannot be seen for a while, and come back.
+
+use crate::support::{Answer, Market, User, chat, journal_of, mock};
+use atoma_chain::{Call, EventCursor, EventFrame};
+use atoma_node::{ChainResult, Market as NodeMarket, NodeHandle, Parts, Prepared, Settle, SuiMarket};
+use atoma_types::onchain::{Event, Model, Node, Selection, Stack, Subscription, Task};
+use atoma_types::{Address, ModelId, NodeId, TaskId, Transcript, Units};
+use futures::stream::BoxStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// A full node that does not show stacks for a while.
+struct Lagging {
+    inner: SuiMarket,
+    hides: AtomicBool,
+}
+
+impl Lagging {
+    fn over(market: &Market, hides: bool) -> Arc<Self> {
+        let inner = SuiMarket::new(market.chain.clone(), market.operator.clone());
+        Arc::new(Self { inner, hides: AtomicBool::new(hides) })
+    }
+
+    fn hide(&self, hides: bool) {
+        self.hides.store(hides, Ordering::SeqCst);
+    }
+
+    async fn spawn(self: &Arc<Self>, market: &Market, settle: Settle) -> NodeHandle {
+        let mut config = market.config();
+        config.settle = settle;
+        let parts = Parts {
+            market: self.clone(),
+            receipt_key: market.receipt_key.clone(),
+            engines: vec![mock(16, Duration::ZERO)],
+        };
+        atoma_node::spawn(config, parts).await.unwrap()
+    }
+}
+
+impl NodeMarket for Lagging {
+    fn address(&self) -> Address {
+        self.inner.address()
+    }
+
+    fn db(&self) -> Address {
+        self.inner.db()
+    }
+
+    fn now_ms(&self) -> ChainResult<'_, u64> {
+        self.inner.now_ms()
+    }
+
+    fn stack(&self, id: Address) -> ChainResult<'_, Option<Stack>> {
+        if self.hides.load(Ordering::SeqCst) { Box::pin(async { Ok(None) }) } else { self.inner.stack(id) }
+    }
+
+    fn node(&self, id: NodeId) -> ChainResult<'_, Option<Node>> {
+        self.inner.node(id)
+    }
+
+    fn task(&self, id: TaskId) -> ChainResult<'_, Option<Task>> {
+        self.inner.task(id)
+    }
+
+    fn model(&self, id: ModelId) -> ChainResult<'_, Option<Model>> {
+        self.inner.model(id)
+    }
+
+    fn subscriptions(&self, task: TaskId) -> ChainResult<'_, Vec<Subscription>> {
+        self.inner.subscriptions(task)
+    }
+
+    fn events(
+        &self,
+        from: Option<EventCursor>,
+    ) -> BoxStream<'static, Result<EventFrame, atoma_chain::ChainError>> {
+        self.inner.events(from)
+    }
+
+    fn prepare(&self, call: Call) -> ChainResult<'_, Prepared> {
+        self.inner.prepare(call)
+    }
+
+    fn submit<'a>(&'a self, prepared: &'a Prepared) -> ChainResult<'a, Vec<Event>> {
+        self.inner.submit(prepared)
+    }
+
+    fn execute(&self, call: Call) -> ChainResult<'_, Vec<Event>> {
+        self.inner.execute(call)
+    }
+}
+
+/// What a user remembers of its channel.
+struct Books {
+    transcript: Transcript,
+    total: Units,
+    newest: Option<Answer>,
+}
+
+impl Books {
+    fn new() -> Self {
+        Self { transcript: Transcript::new(), total: Units::ZERO, newest: None }
+    }
+
+    /// Asks once more, acknowledging what came before, and checks that the transcript goes on.
+    async fn ask(&mut self, user: &User, node: &str) {
+        let voucher = self.newest.as_ref().map(|answer| user.voucher_for(answer.receipt()));
+        let answer = user.ask(node, &chat(false, "and then?"), voucher).await;
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        user.verify(&answer, &mut self.transcript, &mut self.total);
+        self.newest = Some(answer);
+    }
+}
+
+fn eager() -> Settle {
+    Settle { every_ms: 5, units: 1, ..Settle::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stack_hidden_at_the_start_keeps_its_books() {
+    let market = Market::open().await;
+    let user = market.user().await;
+    let handle = market.start().await;
+    let mut books = Books::new();
+    let body = chat(false, "once").to_string().into_bytes();
+    let authorization = user.authorize(user.auth(&body, 60), None);
+    let first = user.post(&handle.url(), &body, &authorization).await;
+    user.verify(&first, &mut books.transcript, &mut books.total);
+    books.newest = Some(first);
+    books.ask(&user, &handle.url()).await;
+    handle.drain().await.unwrap();
+
+    let lagging = Lagging::over(&market, true);
+    let handle = lagging.spawn(&market, Settle::default()).await;
+    lagging.hide(false);
+    let replayed = user.post(&handle.url(), &body, &authorization).await;
+    assert_eq!(replayed.code(), (401, "auth_replayed".to_owned()));
+    books.ask(&user, &handle.url()).await;
+    let (settled, count) = (books.newest.as_ref().unwrap().receipt(), 2);
+    assert_eq!(settled.count, 3);
+    handle.drain().await.unwrap();
+    assert_eq!(user.on_chain().await.channel(market.node).unwrap().settled_count, count);
+
+    // What was not written off is there without anybody asking.
+    let handle = market.start().await;
+    assert_eq!(user.channel(&handle.url()).await["count"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_written_off_goes_on_with_its_history() {
+    let market = Market::open().await;
+    let user = market.user().await;
+    let mut books = Books::new();
+    for _ in 0..3 {
+        let handle = market.start().await;
+        books.ask(&user, &handle.url()).await;
+        books.ask(&user, &handle.url()).await;
+        handle.drain().await.unwrap();
+        let journal = format!("sqlite://{}", journal_of(market.dir.path()).display());
+        let pool = sqlx::SqlitePool::connect(&journal).await.unwrap();
+        let closed = sqlx::query("UPDATE channels SET closed = 1").execute(&pool).await.unwrap();
+        assert_eq!(closed.rows_affected(), 1);
+        pool.close().await;
+    }
+    let handle = market.start().await;
+    books.ask(&user, &handle.url()).await;
+    assert_eq!(user.channel(&handle.url()).await["count"], 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voucher_outlives_a_moment_without_its_stack() {
+    let market = Market::open().await;
+    let lagging = Lagging::over(&market, false);
+    let handle = lagging.spawn(&market, Settle { every_ms: 5, ..Settle::default() }).await;
+    let user = market.user_with(Selection::Any).await;
+    user.open_channel(1_000, 1).await;
+    let mut books = Books::new();
+    books.ask(&user, &handle.url()).await;
+    let receipt = books.newest.as_ref().unwrap().receipt().clone();
+    user.acknowledge(&handle.url(), &user.voucher_for(&receipt)).await;
+
+    lagging.hide(true);
+    // Its event makes the node read the stack, which is not there.
+    user.open_channel(2_000, 2).await;
+    let settled = |event: &Event| matches!(event, Event::Settled(settled) if settled.stack == user.stack && settled.units == receipt.total_units);
+    market.event(settled).await;
+    lagging.hide(false);
+    user.until(&handle.url(), |channel| channel["closed"] == false && channel["granted"] == 2_000).await;
+    books.ask(&user, &handle.url()).await;
+    assert_eq!(user.channel(&handle.url()).await["count"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_is_released_waits_for_the_vouchers_of_its_receipts() {
+    let market = Market::open().await;
+    let handle = Lagging::over(&market, false).spawn(&market, eager()).await;
+    let node = handle.url();
+    let (user, other) = (market.user().await, market.user().await);
+    let mut books = Books::new();
+    books.ask(&user, &node).await;
+    let release = Call::ReleaseChannel { stack: user.stack, node: market.node };
+    market.operator.execute(&market.chain, release).await.unwrap();
+    user.until(&node, |channel| channel["closed"] == true).await;
+
+    // Two settlements are two rounds: one at least looked at every channel in between.
+    let mut others = Books::new();
+    let mut two_rounds = async || {
+        for _ in 0..2 {
+            others.ask(&other, &node).await;
+            let receipt = others.newest.as_ref().unwrap().receipt().clone();
+            other.acknowledge(&node, &other.voucher_for(&receipt)).await;
+            other.until(&node, |channel| channel["settled_count"] == receipt.count).await;
+        }
+    };
+    two_rounds().await;
+    let receipt = books.newest.as_ref().unwrap().receipt().clone();
+    let taken = user.acknowledge(&node, &user.voucher_for(&receipt)).await;
+    assert_eq!((taken.status, taken.json()["count"].as_u64()), (200, Some(1)));
+    let refused = user.ask(&node, &chat(false, "more"), None).await;
+    assert_eq!(refused.code(), (402, "stack_ended".to_owned()));
+
+    // The release gave these units back: no gas is spent on asking for them.
+    two_rounds().await;
+    let metrics = user.http.get(format!("{node}/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("\natoma_node_settlement_failures_total 0\n"), "{metrics}");
+}
