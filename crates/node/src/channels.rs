@@ -2,9 +2,11 @@
 //!
 //! A request on a known channel costs no round trip. An unknown stack is looked up once for all who ask
 //! at the same time, and a stack that is not ours is remembered for a moment, so that asking again is free.
+//! Gas is paid only for whoever signs with the stack's key, and for a grant that failed not again at once.
 
 mod follow;
 mod load;
+mod recent;
 
 pub(crate) use follow::follow_events;
 pub use load::RestoreChannelsError;
@@ -14,9 +16,10 @@ use crate::journal::{Journal, JournalError};
 use crate::ledger::{Ledger, Terms};
 use crate::market::Market;
 use atoma_inference::Engine;
-use atoma_types::{Address, Grant, NodeId, Price, Signed, TaskId, Units};
+use atoma_types::{Address, Grant, NodeId, Price, PublicKey, RequestAuth, Signed, TaskId, Units};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
+use recent::Recent;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +31,15 @@ const ABSENT_MAX: usize = 10_000;
 /// How long a grant that cost gas in vain, or would, is remembered.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
 const REFUSED_MAX: usize = 10_000;
+/// Openings of one stack that may fail on chain, each at the price of gas, before no more are tried for a
+/// while, whatever their nonce.
+const FAILED_OPENS_MAX: u32 = 3;
+const PAUSED_FOR: Duration = Duration::from_secs(3_600);
+/// How long the request key of a stack without a channel is remembered; it never changes.
+const KEY_FOR: Duration = Duration::from_secs(60);
+const KEYS_MAX: usize = 10_000;
+/// Lookups that one request waits for, its own and those of others.
+const LOOKUPS_MAX: usize = 3;
 /// Stacks being looked up at once.
 const FLIGHTS_MAX: usize = 64;
 
@@ -56,10 +68,20 @@ pub(crate) enum LookupError {
     NoChannel,
     #[error("this node lost its records of the channel; open another stack")]
     LostRecords,
+    #[error("the signature does not verify under the stack's request key")]
+    ForgedRequest,
     #[error("the grant's signature does not verify under the stack's request key")]
     ForgedGrant,
     #[error("the grant was refused: {0}")]
     Grant(String),
+    #[error("the grant was refused on chain: {0}; it is not tried again for a while")]
+    OpenFailed(String),
+    #[error("it is not known yet whether the channel was opened; ask again in a minute")]
+    OpenUnknown,
+    #[error("several grants of this stack were refused on chain; open the channel yourself")]
+    OpensPaused,
+    #[error("this node cannot pay for opening a channel now; open the channel yourself")]
+    NoGas,
     #[error("the chain cannot be reached; try again")]
     Chain,
     #[error("too many unknown stacks are being looked up; try again")]
@@ -75,6 +97,21 @@ impl LookupError {
             self,
             Self::UnknownStack | Self::OtherMarket | Self::NotServed(_) | Self::NoChannel | Self::LostRecords
         )
+    }
+
+    /// Whether the grant that came along is not to be tried again for a while.
+    fn refuses_grant(&self) -> bool {
+        matches!(self, Self::Grant(_) | Self::OpenFailed(_) | Self::OpenUnknown | Self::OpensPaused)
+    }
+
+    /// Whether a transaction was, or may have been, executed in vain.
+    fn may_have_cost_gas(&self) -> bool {
+        matches!(self, Self::OpenFailed(_) | Self::OpenUnknown)
+    }
+
+    /// Whether a lookup with another grant, or with none, could have ended otherwise.
+    fn depends_on_grant(&self) -> bool {
+        self.refuses_grant() || matches!(self, Self::NoChannel | Self::ForgedGrant | Self::NoGas)
     }
 }
 
@@ -103,6 +140,11 @@ impl Channel {
     pub(crate) fn books(&self) -> MutexGuard<'_, Ledger> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whether the grant with this nonce, if any, or a newer one holds already.
+    fn has_grant(&self, nonce: Option<u64>) -> bool {
+        nonce.is_none_or(|nonce| nonce <= self.books().limits().grant_nonce)
+    }
 }
 
 /// What all lookups share.
@@ -116,7 +158,16 @@ pub(crate) struct Shelf {
     pub(crate) open_unpaid_grants: bool,
 }
 
-type Flight = Shared<BoxFuture<'static, Result<Arc<Channel>, LookupError>>>;
+type Found = Result<Arc<Channel>, LookupError>;
+
+/// A lookup under way, which everybody who asks for its stack joins. One at a time for each stack, so that
+/// no channel is ever loaded twice.
+#[derive(Clone)]
+struct Flight {
+    /// Nonce of the grant that it brings.
+    nonce: Option<u64>,
+    found: Shared<BoxFuture<'static, Found>>,
+}
 
 /// All channels of this node.
 #[derive(Clone)]
@@ -125,20 +176,23 @@ pub(crate) struct Channels {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Default)]
 struct State {
     open: HashMap<Address, Arc<Channel>>,
-    absent: HashMap<Address, (Instant, LookupError)>,
+    absent: Recent<Address, LookupError>,
     flights: HashMap<Address, Flight>,
     /// Known stacks, or ones in flight, that the chain may have changed since they were read.
     stale: HashSet<Address>,
+    /// Request keys of stacks that were read.
+    keys: Recent<Address, PublicKey>,
     /// Refused grants that the user did sign, by stack and nonce.
-    refused: HashMap<(Address, u64), (Instant, LookupError)>,
+    refused: Recent<(Address, u64), LookupError>,
+    /// How many openings of a stack failed on chain.
+    failed_opens: Recent<Address, u32>,
 }
 
 impl Channels {
     pub(crate) fn new(shelf: Shelf) -> Self {
-        Self { shelf: Arc::new(shelf), state: Arc::default() }
+        Self { shelf: Arc::new(shelf), state: Arc::new(Mutex::new(State::new())) }
     }
 
     pub(crate) fn shelf(&self) -> &Shelf {
@@ -202,55 +256,91 @@ impl Channels {
         }
     }
 
-    /// The channel of `stack`, from memory or from the chain; opened or extended first if `grants` holds a
-    /// newer grant for this node.
-    pub(crate) async fn find(
-        &self,
-        stack: Address,
-        grants: &[Signed<Grant>],
-    ) -> Result<Arc<Channel>, LookupError> {
+    /// The channel of `stack`, from memory or from the chain.
+    pub(crate) async fn find(&self, stack: Address) -> Found {
+        self.find_with(stack, None).await
+    }
+
+    /// The channel that a request asks for; opened or extended first if `grants` holds a newer grant for this
+    /// node. The request's own signature is checked before anything is done for it: a grant, which anybody may
+    /// have seen on its way, does not make this node pay gas.
+    pub(crate) async fn find_for(&self, request: &Signed<RequestAuth>, grants: &[Signed<Grant>]) -> Found {
+        let stack = request.message.stack;
+        let key = self.request_key(stack).await?;
+        request.verify(&key).map_err(|_| LookupError::ForgedRequest)?;
         let own =
             |grant: &&Signed<Grant>| grant.message.node == self.shelf.node && grant.message.stack == stack;
-        let grant = grants.iter().filter(own).max_by_key(|grant| grant.message.nonce);
-        // A lookup that somebody else began may end without our grant, or with a bad one: then ask once more.
-        match self.find_once(stack, grant).await {
-            Err(LookupError::NoChannel) if grant.is_some() => self.find_once(stack, grant).await,
-            Err(LookupError::ForgedGrant | LookupError::Grant(_)) => self.find_once(stack, grant).await,
+        let Some(grant) = grants.iter().filter(own).max_by_key(|grant| grant.message.nonce) else {
+            return self.find(stack).await;
+        };
+        match self.find_with(stack, Some(grant)).await {
+            // Refused here, but somebody else may have opened the channel since.
+            Err(error) if error.refuses_grant() => match self.find(stack).await {
+                Ok(channel) if channel.has_grant(Some(grant.message.nonce)) => Ok(channel),
+                _ => Err(error),
+            },
             other => other,
         }
     }
 
-    async fn find_once(
-        &self,
-        stack: Address,
-        grant: Option<&Signed<Grant>>,
-    ) -> Result<Arc<Channel>, LookupError> {
+    /// The stack's request key, from memory or from the chain.
+    async fn request_key(&self, stack: Address) -> Result<PublicKey, LookupError> {
+        if let Some(key) = self.known_key(stack) {
+            return Ok(key);
+        }
+        match self.find(stack).await {
+            Ok(channel) => Ok(channel.terms.request_key),
+            // The stack was read: it only has no channel yet.
+            Err(error) => self.known_key(stack).ok_or(error),
+        }
+    }
+
+    fn known_key(&self, stack: Address) -> Option<PublicKey> {
+        let state = self.state();
+        let of_channel = state.open.get(&stack).map(|channel| channel.terms.request_key);
+        of_channel.or_else(|| state.keys.get(&stack, Instant::now()).copied())
+    }
+
+    async fn find_with(&self, stack: Address, grant: Option<&Signed<Grant>>) -> Found {
+        let nonce = grant.map(|grant| grant.message.nonce);
+        let mut found = Err(LookupError::Busy);
+        for _ in 0..LOOKUPS_MAX {
+            let brought;
+            (brought, found) = self.find_once(stack, grant).await;
+            // A lookup that somebody else began may end without our grant, or be refused for theirs.
+            let is_answer = brought == nonce
+                || match &found {
+                    Ok(channel) => channel.has_grant(nonce),
+                    Err(error) => !error.depends_on_grant(),
+                };
+            if is_answer {
+                break;
+            }
+        }
+        found
+    }
+
+    /// What is known or found, and the nonce of the grant with which it was looked up.
+    async fn find_once(&self, stack: Address, grant: Option<&Signed<Grant>>) -> (Option<u64>, Found) {
+        let nonce = grant.map(|grant| grant.message.nonce);
         let flight = {
             let mut state = self.state();
-            if let Some(channel) = state.open.get(&stack) {
-                let known = channel.books().limits().grant_nonce;
-                if grant.is_none_or(|grant| grant.message.nonce <= known) {
-                    return Ok(channel.clone());
-                }
+            if let Some(known) = state.known(stack, nonce) {
+                return (nonce, known);
             }
-            if let Some(error) = grant.and_then(|grant| state.still_refused(stack, grant.message.nonce)) {
-                return Err(error);
+            match self.join_flight(&mut state, stack, grant) {
+                Ok(flight) => flight,
+                Err(error) => return (nonce, Err(error)),
             }
-            if grant.is_none()
-                && let Some(error) = state.still_absent(stack)
-            {
-                return Err(error);
-            }
-            self.join_flight(&mut state, stack, grant.cloned())?
         };
-        flight.await
+        (flight.nonce, flight.found.await)
     }
 
     fn join_flight(
         &self,
         state: &mut State,
         stack: Address,
-        grant: Option<Signed<Grant>>,
+        grant: Option<&Signed<Grant>>,
     ) -> Result<Flight, LookupError> {
         if let Some(flight) = state.flights.get(&stack) {
             return Ok(flight.clone());
@@ -258,81 +348,90 @@ impl Channels {
         if state.flights.len() >= FLIGHTS_MAX {
             return Err(LookupError::Busy);
         }
-        let channels = self.clone();
         // A task of its own: whoever asked first may hang up, the others still wait.
-        let task = tokio::spawn(async move {
-            let nonce = grant.as_ref().map(|grant| grant.message.nonce);
-            let result = channels.shelf.look_up(stack, grant, channels.get(stack)).await;
-            if let (Some(nonce), Err(error @ LookupError::Grant(_))) = (nonce, &result) {
-                channels.state().remember_refused(stack, nonce, error.clone());
-            }
-            channels.land(stack, result.clone());
-            // An event came while the stack was read: the answer may be from before it.
-            if channels.is_stale(stack)
-                && let Err(error) = channels.refresh(stack).await
-            {
-                tracing::warn!(%stack, %error, "cannot read a stack again yet");
-            }
-            result
-        });
-        let flight = task.map(|joined| joined.unwrap_or(Err(LookupError::Chain))).boxed().shared();
+        let task = tokio::spawn(self.clone().fly(stack, grant.cloned()));
+        let found = task.map(|joined| joined.unwrap_or(Err(LookupError::Chain))).boxed().shared();
+        let flight = Flight { nonce: grant.map(|grant| grant.message.nonce), found };
         state.flights.insert(stack, flight.clone());
         Ok(flight)
     }
 
-    fn land(&self, stack: Address, result: Result<Arc<Channel>, LookupError>) {
-        let mut state = self.state();
-        state.flights.remove(&stack);
-        match result {
-            Ok(channel) => {
-                state.absent.remove(&stack);
-                state.open.insert(stack, channel);
-            }
-            Err(error) if error.is_lasting() && !state.stale.contains(&stack) => {
-                state.remember_absent(stack, error)
-            }
-            Err(_) => {}
+    async fn fly(self, stack: Address, grant: Option<Signed<Grant>>) -> Found {
+        let nonce = grant.as_ref().map(|grant| grant.message.nonce);
+        let found = self.look_up(stack, grant).await;
+        self.state().land(stack, nonce, &found);
+        // An event came while the stack was read: the answer may be from before it.
+        if self.is_stale(stack)
+            && let Err(error) = self.refresh(stack).await
+        {
+            tracing::warn!(%stack, %error, "cannot read a stack again yet");
         }
-        if !state.open.contains_key(&stack) {
-            state.stale.remove(&stack);
-        }
+        found
     }
 }
 
 impl State {
-    fn still_absent(&mut self, stack: Address) -> Option<LookupError> {
-        let (since, error) = self.absent.get(&stack)?;
-        if since.elapsed() < ABSENT_FOR {
+    fn new() -> Self {
+        Self {
+            open: HashMap::new(),
+            absent: Recent::new(ABSENT_MAX, ABSENT_FOR),
+            flights: HashMap::new(),
+            stale: HashSet::new(),
+            keys: Recent::new(KEYS_MAX, KEY_FOR),
+            refused: Recent::new(REFUSED_MAX, REFUSED_FOR),
+            failed_opens: Recent::new(REFUSED_MAX, PAUSED_FOR),
+        }
+    }
+
+    /// The answer, if the chain need not be asked for it.
+    fn known(&self, stack: Address, nonce: Option<u64>) -> Option<Found> {
+        let open = self.open.get(&stack).filter(|channel| channel.has_grant(nonce));
+        if let Some(channel) = open {
+            return Some(Ok(channel.clone()));
+        }
+        let now = Instant::now();
+        let error = match nonce {
+            None => self.absent.get(&stack, now).cloned(),
+            Some(nonce) => self.known_refusal(stack, nonce, now),
+        };
+        error.map(Err)
+    }
+
+    fn known_refusal(&self, stack: Address, nonce: u64, now: Instant) -> Option<LookupError> {
+        if let Some(error) = self.refused.get(&(stack, nonce), now) {
             return Some(error.clone());
         }
-        self.absent.remove(&stack);
-        None
+        let failed = self.failed_opens.get(&stack, now).copied().unwrap_or(0);
+        (failed >= FAILED_OPENS_MAX).then_some(LookupError::OpensPaused)
     }
 
-    fn still_refused(&mut self, stack: Address, nonce: u64) -> Option<LookupError> {
-        let (since, error) = self.refused.get(&(stack, nonce))?;
-        if since.elapsed() < REFUSED_FOR {
-            return Some(error.clone());
+    fn land(&mut self, stack: Address, nonce: Option<u64>, found: &Found) {
+        self.flights.remove(&stack);
+        match found {
+            Ok(channel) => {
+                self.absent.remove(&stack);
+                self.open.insert(stack, channel.clone());
+            }
+            Err(error) => self.remember(stack, nonce, error),
         }
-        self.refused.remove(&(stack, nonce));
-        None
-    }
-
-    fn remember_refused(&mut self, stack: Address, nonce: u64, error: LookupError) {
-        if self.refused.len() >= REFUSED_MAX {
-            self.refused.retain(|_, (since, _)| since.elapsed() < REFUSED_FOR);
-        }
-        if self.refused.len() < REFUSED_MAX {
-            self.refused.insert((stack, nonce), (Instant::now(), error));
+        if !self.open.contains_key(&stack) {
+            self.stale.remove(&stack);
         }
     }
 
-    fn remember_absent(&mut self, stack: Address, error: LookupError) {
-        if self.absent.len() >= ABSENT_MAX {
-            self.absent.retain(|_, (since, _)| since.elapsed() < ABSENT_FOR);
+    fn remember(&mut self, stack: Address, nonce: Option<u64>, error: &LookupError) {
+        let now = Instant::now();
+        if error.is_lasting() && !self.stale.contains(&stack) {
+            self.absent.insert(stack, error.clone(), now);
         }
-        if self.absent.len() < ABSENT_MAX {
-            self.absent.insert(stack, (Instant::now(), error));
+        if let Some(nonce) = nonce
+            && error.refuses_grant()
+        {
+            self.refused.insert((stack, nonce), error.clone(), now);
+        }
+        if error.may_have_cost_gas() {
+            let before = self.failed_opens.get(&stack, now).copied().unwrap_or(0);
+            self.failed_opens.insert(stack, before.saturating_add(1), now);
         }
     }
 }

@@ -1,12 +1,13 @@
 //! From a stack on chain to a channel in memory.
 
-use super::{Channel, Channels, LookupError, Offer, Shelf};
+use super::{Channel, Channels, Found, LookupError, Offer, Shelf};
 use crate::journal::{Entry, JournalError, Kept};
 use crate::ledger::{Ledger, Limits, RestoreError, Terms};
 use atoma_chain::{Call, ChainError, OpenChannel};
 use atoma_types::onchain::{self, Selection, Stack};
 use atoma_types::{Address, Grant, NodeId, Signed, Units};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The journal's channels could not be brought back.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,34 @@ impl Channels {
         books.update_limits(fresh.unwrap_or(gone));
         Ok(())
     }
+
+    /// Looks `stack` up, opening or extending the channel first if the grant is newer than what is there.
+    pub(super) async fn look_up(&self, stack: Address, grant: Option<Signed<Grant>>) -> Found {
+        let shelf = self.shelf();
+        let mut found = shelf.read(stack).await?;
+        let offer = shelf.check(&found)?;
+        self.state().keys.insert(stack, found.request_key, Instant::now());
+        if let Some(grant) = grant {
+            let nonce = grant.message.nonce;
+            let holds = |found: &Stack| found.channel(shelf.node).is_some_and(|c| c.grant_nonce >= nonce);
+            if !holds(&found) {
+                shelf.open(&found, &offer, grant).await?;
+                found = shelf.read(stack).await?;
+                // A full node that lags must not make us pay again.
+                if !holds(&found) {
+                    return Err(LookupError::OpenUnknown);
+                }
+            }
+        }
+        let limits = limits(&found, shelf.node).ok_or(LookupError::NoChannel)?;
+        match self.get(stack) {
+            Some(channel) => {
+                channel.books().update_limits(limits);
+                Ok(channel)
+            }
+            None => shelf.begin(&found, limits, offer).await,
+        }
+    }
 }
 
 impl Shelf {
@@ -64,31 +93,6 @@ impl Shelf {
     fn offer_for(&self, terms: &Terms) -> Option<Arc<Offer>> {
         let exact = self.offers.iter().find(|offer| offer.task == terms.task);
         exact.or_else(|| self.offers.first()).cloned()
-    }
-
-    /// Looks `stack` up, opening or extending the channel first if the grant is newer than what is there.
-    pub(super) async fn look_up(
-        &self,
-        stack: Address,
-        grant: Option<Signed<Grant>>,
-        known: Option<Arc<Channel>>,
-    ) -> Result<Arc<Channel>, LookupError> {
-        let mut found = self.read(stack).await?;
-        let offer = self.check(&found)?;
-        if let Some(grant) = grant
-            && found.channel(self.node).is_none_or(|channel| channel.grant_nonce < grant.message.nonce)
-        {
-            self.open(&found, &offer, grant).await?;
-            found = self.read(stack).await?;
-        }
-        let limits = limits(&found, self.node).ok_or(LookupError::NoChannel)?;
-        match known {
-            Some(channel) => {
-                channel.books().update_limits(limits);
-                Ok(channel)
-            }
-            None => self.begin(&found, limits, offer).await,
-        }
     }
 
     async fn read(&self, stack: Address) -> Result<Stack, LookupError> {
@@ -128,13 +132,10 @@ impl Shelf {
             Ok(_) => Ok(()),
             // Somebody opened it with the same or a newer grant.
             Err(error) if error.abort() == Some(onchain::Abort::StaleGrant) => Ok(()),
-            Err(error) => match error.abort() {
-                Some(abort) => Err(LookupError::Grant(abort.reason().trim().to_owned())),
-                None => {
-                    tracing::warn!(stack = %stack.id, %error, "cannot open a channel");
-                    Err(LookupError::Chain)
-                }
-            },
+            Err(error) => {
+                tracing::warn!(stack = %stack.id, %error, "cannot open a channel");
+                Err(not_opened(&error))
+            }
         }
     }
 
@@ -223,6 +224,22 @@ impl Shelf {
         }
         tracing::warn!(%stack, "the chain does not show a stack whose vouchers could still be settled");
         Ok(())
+    }
+}
+
+/// What a failed opening means to the user. Whatever may have been executed is not tried again at once.
+fn not_opened(error: &ChainError) -> LookupError {
+    match error {
+        ChainError::Abort { abort: Some(abort), .. } => {
+            LookupError::OpenFailed(abort.reason().trim().to_owned())
+        }
+        ChainError::Timeout { .. } | ChainError::Malformed { .. } => LookupError::OpenUnknown,
+        ChainError::InsufficientGas { .. } => LookupError::NoGas,
+        ChainError::Unreachable { .. }
+        | ChainError::Rpc { .. }
+        | ChainError::Busy { .. }
+        | ChainError::Dead { .. } => LookupError::Chain,
+        _ => LookupError::OpenFailed("the transaction failed".to_owned()),
     }
 }
 

@@ -112,7 +112,17 @@ impl From<LookupError> for ApiError {
         match error {
             LookupError::UnknownStack => payment("unknown_stack"),
             LookupError::NoChannel | LookupError::LostRecords => payment("unknown_channel"),
-            LookupError::ForgedGrant | LookupError::Grant(_) => payment("invalid_grant"),
+            LookupError::ForgedRequest => Self::unauthorized("invalid_signature", message),
+            LookupError::ForgedGrant | LookupError::Grant(_) | LookupError::OpenFailed(_) => {
+                payment("invalid_grant")
+            }
+            LookupError::OpensPaused => payment("opening_paused"),
+            LookupError::OpenUnknown => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "opening_unknown", message).retry_after(60)
+            }
+            LookupError::NoGas => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "cannot_open", message).retry_after(60)
+            }
             LookupError::NotServed(_) => payment("task_not_served"),
             LookupError::OtherMarket => Self::unauthorized("wrong_db", message),
             LookupError::Chain | LookupError::Busy => {

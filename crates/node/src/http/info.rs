@@ -92,7 +92,7 @@ pub(super) async fn channel(
     State(app): State<Arc<App>>,
     query: Result<Query<StackQuery>, QueryRejection>,
 ) -> Result<Json<ChannelInfo>, ApiError> {
-    let channel = app.channels.find(StackQuery::parse(query)?, &[]).await?;
+    let channel = app.channels.find(StackQuery::parse(query)?).await?;
     let books = channel.books();
     let limits = books.limits();
     Ok(Json(ChannelInfo {

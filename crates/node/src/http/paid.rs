@@ -144,13 +144,7 @@ async fn authorize(
         let message = "the body is not the one that was signed";
         return Err(ApiError::unauthorized("body_mismatch", message));
     }
-    let channel = app.channels.find(auth.stack, &authorization.grants).await?;
-    authorization.auth.verify(&channel.terms.request_key).map_err(|_| {
-        ApiError::unauthorized(
-            "invalid_signature",
-            "the signature does not verify under the stack's request key",
-        )
-    })?;
+    let channel = app.channels.find_for(&authorization.auth, &authorization.grants).await?;
     if let Some(voucher) = &authorization.voucher {
         // Its row is committed before the request's own, which is awaited.
         vouchers::take(app, &channel, voucher).await?;

@@ -35,7 +35,7 @@ pub(super) async fn submit(
     let Json(submission) = body.map_err(rejected)?;
     let signed: Signed<Voucher> = wire::decode(&submission.voucher)
         .map_err(|error| ApiError::bad_request("malformed_voucher", format!("the voucher is {error}")))?;
-    let channel = app.channels.find(signed.message.stack, &[]).await?;
+    let channel = app.channels.find(signed.message.stack).await?;
     let written = take(&app, &channel, &signed).await?;
     if let Some(written) = written {
         written.await?;
@@ -94,7 +94,7 @@ pub(super) async fn receipts(
 ) -> Result<Json<Receipts>, ApiError> {
     let Query(query) =
         query.map_err(|rejection| ApiError::bad_request("invalid_request", rejection.body_text()))?;
-    let channel = app.channels.find(query.stack, &[]).await?;
+    let channel = app.channels.find(query.stack).await?;
     let from = query.from.max(1);
     let recent = channel.books().recent_from(from);
     let receipts = match recent {

@@ -4,6 +4,7 @@
 mod aborts;
 mod concurrency;
 mod crash;
+mod grants;
 mod refusals;
 mod returning;
 mod serving;
