@@ -76,6 +76,8 @@ pub struct Settle {
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     pub body_bytes: usize,
+    /// Bodies in memory at once that are not yet admitted; as many may wait as in [`Admission`].
+    pub bodies: usize,
     /// Time for a body to arrive.
     pub body_ms: u64,
     /// Kept bodies and responses, together.
@@ -108,6 +110,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: BODY_BYTES_MAX,
+            bodies: 64,
             body_ms: 30_000,
             records_bytes: 4 << 30,
             grace_ms: 10_000,
@@ -165,6 +168,12 @@ impl NodeConfig {
         }
         if self.limits.body_bytes == 0 || self.limits.body_bytes > BODY_BYTES_MAX {
             return value("limits.body_bytes", "must be 1 to 4194304");
+        }
+        if self.limits.bodies == 0 || self.limits.bodies > 1_024 {
+            return value("limits.bodies", "must be 1 to 1024");
+        }
+        if self.limits.body_ms == 0 {
+            return value("limits.body_ms", "must be above 0");
         }
         Ok(())
     }
@@ -226,6 +235,8 @@ mod tests {
             base.replace("[1]", "[]"),
             format!("{base}[admission]\nconcurrent = 0\n"),
             format!("{base}[limits]\nbody_bytes = 999999999\n"),
+            format!("{base}[limits]\nbodies = 0\n"),
+            format!("{base}[limits]\nbody_ms = 0\n"),
         ] {
             let message = load(&bad).unwrap_err().to_string();
             assert!(!message.contains('\n') && message.len() > 10, "{message}");

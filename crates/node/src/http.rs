@@ -1,5 +1,6 @@
 //! The node's HTTP: OpenAI's endpoints for money, and a few to look inside.
 
+mod body;
 mod error;
 mod info;
 mod paid;
@@ -7,6 +8,7 @@ mod running;
 mod stream;
 mod vouchers;
 
+pub(crate) use body::Bodies;
 pub(crate) use error::ApiError;
 pub use info::{ChannelInfo, NodeInfo, TaskInfo};
 pub(crate) use stream::Streams;
@@ -31,6 +33,7 @@ pub(crate) struct App {
     pub(crate) channels: Channels,
     pub(crate) journal: Journal,
     pub(crate) key: SecretKey,
+    pub(crate) bodies: Bodies,
     pub(crate) gate: Gate,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) streams: Streams,

@@ -64,6 +64,7 @@ counters! {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gauges {
     pub(crate) running: usize,
+    pub(crate) bodies: usize,
     pub(crate) channels: usize,
     pub(crate) unsettled_units: u64,
 }
@@ -73,6 +74,13 @@ impl Metrics {
         let mut out = String::new();
         self.write_counters(&mut out);
         write_metric(&mut out, "atoma_node_running", "gauge", " Requests running now.", gauges.running);
+        write_metric(
+            &mut out,
+            "atoma_node_bodies",
+            "gauge",
+            " Bodies being read or prepared.",
+            gauges.bodies,
+        );
         write_metric(&mut out, "atoma_node_channels", "gauge", " Channels in memory.", gauges.channels);
         let unsettled = " Units acknowledged and not settled.";
         write_metric(&mut out, "atoma_node_unsettled_units", "gauge", unsettled, gauges.unsettled_units);

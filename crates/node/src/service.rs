@@ -4,7 +4,7 @@ use crate::channels::{Channels, Offer, RestoreChannelsError, Shelf, follow_event
 use crate::clock::{Clock, wall_ms};
 use crate::config::{ConfigError, NodeConfig};
 use crate::gate::Gate;
-use crate::http::{App, Streams, router};
+use crate::http::{App, Bodies, Streams, router};
 use crate::journal::{Boot, Identity, Journal, JournalError, OpenError, Opened};
 use crate::market::Market;
 use crate::metrics::Metrics;
@@ -132,6 +132,7 @@ fn start(config: NodeConfig, key: SecretKey, ready: Ready) -> NodeHandle {
         channels: channels.clone(),
         journal: opened.journal,
         key,
+        bodies: Bodies::new(&config.limits, &config.admission),
         gate: Gate::new(&config.admission),
         metrics: metrics.clone(),
         streams: Streams::default(),

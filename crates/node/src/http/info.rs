@@ -131,6 +131,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> ([(HeaderName, &'sta
         channels.iter().map(|channel| channel.books().unsettled().map_or(0, |(units, _)| units.0));
     let gauges = Gauges {
         running: app.gate.running(),
+        bodies: app.bodies.held(),
         channels: channels.len(),
         unsettled_units: unsettled.fold(0, u64::saturating_add),
     };

@@ -1,5 +1,5 @@
-//! A paid request, from its header to its answer. Checks come before work, cheap ones first; until the
-//! engine starts, dropping everything leaves no trace.
+//! A paid request, from its header to its answer. Checks come before work, cheap ones first, and the body
+//! is read only for whoever can pay; until the engine starts, dropping everything leaves no trace.
 
 use super::running::{Reservation, Running, Slots, Work};
 use super::{ApiError, App, stream, vouchers};
@@ -9,19 +9,15 @@ use atoma_inference::{Endpoint, Generation, Prepared};
 use atoma_types::message::AUTH_LIFE_MAX_MS;
 use atoma_types::wire::{AUTH_HEADER, Authorization};
 use atoma_types::{Hash32, RequestAuth};
-use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header};
-use http_body_util::BodyExt as _;
+use bytes::Bytes;
+use http::HeaderMap;
 use serde_json::json;
 use std::sync::Arc;
 
 /// Bodies from this size on are prepared on a thread that may block.
 const PREPARE_INLINE_MAX: usize = 16 * 1024;
-/// A body that is too large is read up to this many times the limit before it is refused.
-const DISCARD_FACTOR: usize = 4;
 
 pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint, request: Request) -> Result<Response, ApiError> {
     app.metrics.requests.increment();
@@ -35,15 +31,21 @@ async fn admit(
     endpoint: Endpoint,
     request: Request,
 ) -> Result<(Running, Generation, bool), ApiError> {
-    app.check_accepting()?;
     let (parts, body) = request.into_parts();
-    let authorization = authorization(&parts.headers)?;
-    check_addressed(app, &authorization.auth.message)?;
-    let body = read_body(app, &parts.headers, body).await?;
-    let channel = authorize(app, &authorization, &body).await?;
-    let reservation = Reservation::new(app, &channel, &authorization.auth.message)?;
+    let claim = match claim(app, &parts.headers).await {
+        Ok(claim) => claim,
+        Err(error) => {
+            app.bodies.discard(body);
+            return Err(error);
+        }
+    };
+    let Claim { authorization, channel, reservation } = claim;
+    let (body, place) = app.bodies.read(&parts.headers, body).await?;
+    check_body(&authorization.auth.message, &body)?;
     let prepared = prepare(&channel, endpoint, body.clone()).await?;
     let limit = output_limit(&channel, &authorization.auth.message, &prepared)?;
+    // From here on the gate bounds how many bodies there are.
+    drop(place);
     let pass = app.gate.enter().await?;
     app.check_accepting()?;
     let slots = Slots::take(&app.journal).await?;
@@ -53,6 +55,23 @@ async fn admit(
     // The engine is at work already; its first word waits until the nonce is safe.
     admitted.await?;
     Ok((running, generation, streams))
+}
+
+/// A request whose header alone proves who pays for it, with the units and the place in the window that it
+/// needs. Nothing of its body was read.
+struct Claim {
+    authorization: Authorization,
+    channel: Arc<Channel>,
+    reservation: Reservation,
+}
+
+async fn claim(app: &Arc<App>, headers: &HeaderMap) -> Result<Claim, ApiError> {
+    app.check_accepting()?;
+    let authorization = authorization(headers)?;
+    check_addressed(app, &authorization.auth.message)?;
+    let channel = authorize(app, &authorization).await?;
+    let reservation = Reservation::new(app, &channel, &authorization.auth.message)?;
+    Ok(Claim { authorization, channel, reservation })
 }
 
 fn authorization(headers: &HeaderMap) -> Result<Authorization, ApiError> {
@@ -96,60 +115,21 @@ fn check_expiry(app: &App, expires_ms: u64) -> Result<(), ApiError> {
     Ok(())
 }
 
-async fn read_body(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
-    let limit = app.limits.body_bytes;
-    let too_large = || {
-        let message = format!("the body may have {limit} bytes");
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
-    };
-    let patience = limit.saturating_mul(DISCARD_FACTOR);
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: usize| length > patience) {
-        return Err(too_large());
-    }
-    match tokio::time::timeout(app.limits.body_time(), collect(body, limit, patience)).await {
-        Ok(Ok(Some(body))) => Ok(body),
-        Ok(Ok(None)) => Err(too_large()),
-        Ok(Err(_)) => Err(ApiError::bad_request("body_incomplete", "the body broke off")),
-        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body took too long")),
-    }
-}
-
-/// The body, or nothing if it has more than `limit` bytes. Such a one is read on up to `patience` bytes and
-/// thrown away: a client that is still sending would not see the answer.
-async fn collect(mut body: Body, limit: usize, patience: usize) -> Result<Option<Bytes>, axum::Error> {
-    let mut kept = BytesMut::new();
-    let mut seen = 0_usize;
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        seen = seen.saturating_add(data.len());
-        if seen > patience {
-            return Ok(None);
-        }
-        if seen <= limit {
-            kept.extend_from_slice(&data);
-        }
-    }
-    Ok((seen <= limit).then(|| kept.freeze()))
-}
-
-/// Body hash, stack, signature, then the voucher that came along.
-async fn authorize(
-    app: &Arc<App>,
-    authorization: &Authorization,
-    body: &[u8],
-) -> Result<Arc<Channel>, ApiError> {
-    let auth = &authorization.auth.message;
-    if Hash32::of(body) != auth.body_hash {
-        let message = "the body is not the one that was signed";
-        return Err(ApiError::unauthorized("body_mismatch", message));
-    }
+/// Whoever signed with the stack's key gets its channel; then the voucher that came along is taken.
+async fn authorize(app: &Arc<App>, authorization: &Authorization) -> Result<Arc<Channel>, ApiError> {
     let channel = app.channels.find_for(&authorization.auth, &authorization.grants).await?;
     if let Some(voucher) = &authorization.voucher {
         // Its row is committed before the request's own, which is awaited.
         vouchers::take(app, &channel, voucher).await?;
     }
     Ok(channel)
+}
+
+fn check_body(auth: &RequestAuth, body: &[u8]) -> Result<(), ApiError> {
+    if Hash32::of(body) == auth.body_hash {
+        return Ok(());
+    }
+    Err(ApiError::unauthorized("body_mismatch", "the body is not the one that was signed"))
 }
 
 async fn prepare(channel: &Arc<Channel>, endpoint: Endpoint, body: Bytes) -> Result<Prepared, ApiError> {

@@ -1,5 +1,6 @@
 //! Acknowledgements in, receipts out.
 
+use super::body::within;
 use super::info::StackQuery;
 use super::{ApiError, App};
 use crate::channels::Channel;
@@ -8,7 +9,8 @@ use crate::ledger::{Acknowledged, RECEIPTS_PER_PAGE, VoucherRefusal};
 use atoma_types::wire::{self, encode};
 use atoma_types::{Address, Signed, Voucher};
 use axum::Json;
-use axum::extract::{Query, State, rejection::JsonRejection, rejection::QueryRejection};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{FromRequest as _, Query, Request, State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -30,8 +32,9 @@ pub(super) struct Accepted {
 /// is an error here.
 pub(super) async fn submit(
     State(app): State<Arc<App>>,
-    body: Result<Json<Submission>, JsonRejection>,
+    request: Request,
 ) -> Result<Json<Accepted>, ApiError> {
+    let body = within(app.limits.body_time(), Json::<Submission>::from_request(request, &())).await?;
     let Json(submission) = body.map_err(rejected)?;
     let signed: Signed<Voucher> = wire::decode(&submission.voucher)
         .map_err(|error| ApiError::bad_request("malformed_voucher", format!("the voucher is {error}")))?;

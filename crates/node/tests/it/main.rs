@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod aborts;
+mod bodies;
 mod concurrency;
 mod crash;
 mod grants;
