@@ -102,7 +102,8 @@ async fn load_spreads_over_stacks_and_nodes() {
     assert_eq!(world.purchases(), 4);
     let all = (0..40).map(|_| async { read(ask(&session, true).await.unwrap()).await });
     futures::future::join_all(all).await;
-    assert!(world.booked(0) > 4 && world.booked(1) > 4);
+    // Every window starts at one, and then grows with the speed of the node.
+    assert!(world.booked(0) >= 2 && world.booked(1) >= 2);
     session.drain().await.unwrap();
     assert_eq!(world.acknowledged(0) + world.acknowledged(1), 40);
 }

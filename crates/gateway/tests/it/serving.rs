@@ -123,7 +123,8 @@ async fn load_spreads_over_several_nodes() {
         assert!(text.contains("five"));
     }
     for node in 0..3 {
-        assert!(world.booked(node) >= 10, "node {node} answered {}", world.booked(node));
+        // Every window starts at one, and then grows with the speed of the node.
+        assert!(world.booked(node) >= 1, "node {node} answered {}", world.booked(node));
     }
     gateway.drain(false).await.unwrap();
     assert_eq!((0..3).map(|node| world.acknowledged(node)).sum::<u64>(), 90);
