@@ -3,16 +3,18 @@
 
 #![expect(dead_code, reason = "shared by the tests of two crates")]
 
-use atoma_chain::AcquireStack;
-use atoma_client::catalog::Catalog;
-use atoma_client::market::{Market, MarketError, PreparedPurchase};
+#[path = "sim/market.rs"]
+mod market;
+
+pub(crate) use market::SimMarket;
+
 use atoma_types::amount::UnitWeights;
 use atoma_types::message::Message as _;
-use atoma_types::onchain::{Channel, Model, Node, Params, Selection, Stack, Subscription, Task};
+use atoma_types::onchain::{Node, Stack};
 use atoma_types::wire::{self, AUTH_HEADER, Authorization, RECEIPT_HEADER, SSE_DONE};
 use atoma_types::{
-    Address, Amount, Hash32, ModelId, NodeId, Price, Receipt, RequestAuth, SecretKey, Signed, Status, TaskId,
-    Transcript, Units, Voucher,
+    Address, Amount, Hash32, NodeId, Price, Receipt, RequestAuth, SecretKey, Signed, Status, Transcript,
+    Units, Voucher,
 };
 use axum::body::Body;
 use axum::extract::{Query, State};
@@ -20,7 +22,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use futures::{StreamExt as _, stream};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
@@ -48,7 +49,25 @@ pub(crate) enum Manner {
     Waits,
     /// Refuses with a 400.
     Refuses,
+    /// Refuses with a 400 of another making.
+    RefusesRaw,
+    /// Refuses with a receipt for a failure, in a body that breaks off.
+    BreaksRefusal,
+    /// Refuses with a receipt that charges.
+    ChargesRefusal,
+    /// Breaks off within a whole answer, with its receipt in the head or without.
+    BreaksWhole {
+        receipt: bool,
+    },
+    /// Streams many words of one byte at once, then waits until told to go on.
+    Bursts,
+    /// Claims so many input or output tokens.
+    ClaimsInput(u64),
+    ClaimsOutput(u64),
 }
+
+/// Words of a burst.
+pub(crate) const BURST: u64 = 600;
 
 #[derive(Default)]
 struct Book {
@@ -67,6 +86,8 @@ struct SimNode {
     manner: Manner,
     books: HashMap<Address, Book>,
     requests: u64,
+    /// Words streamed.
+    words: u64,
     /// Nonces that were used twice.
     replays: u64,
     most_at_once: u64,
@@ -86,6 +107,8 @@ struct Chain {
     clock_ms: Option<u64>,
     /// Purchases that execute but whose answer is lost, as often as said.
     lost_answers: u32,
+    /// Whether reading a stack fails.
+    hidden: bool,
 }
 
 /// The market and its nodes. Clones share it.
@@ -106,6 +129,7 @@ impl World {
                 manner: *manner,
                 books: HashMap::new(),
                 requests: 0,
+                words: 0,
                 replays: 0,
                 most_at_once: 0,
                 running: 0,
@@ -162,6 +186,10 @@ impl World {
         self.chain().lost_answers = times;
     }
 
+    pub(crate) fn hide_stacks(&self, hidden: bool) {
+        self.chain().hidden = hidden;
+    }
+
     pub(crate) fn advance_clock(&self, ms: u64) {
         let mut chain = self.chain();
         chain.clock_ms = Some(chain.clock_ms.unwrap_or_else(wall_ms) + ms);
@@ -181,6 +209,10 @@ impl World {
 
     pub(crate) fn requests(&self, which: usize) -> u64 {
         self.node(which).requests
+    }
+
+    pub(crate) fn words(&self, which: usize) -> u64 {
+        self.node(which).words
     }
 
     pub(crate) fn most_at_once(&self, which: usize) -> u64 {
@@ -273,8 +305,10 @@ impl World {
         let (key, manner, id) = (node.key.clone(), node.manner, node.id);
         let book = node.books.get_mut(&auth.message.stack).unwrap();
         book.in_flight -= 1;
+        let input = if let Manner::ClaimsInput(input) = manner { input } else { INPUT };
+        let output = if let Manner::ClaimsOutput(output) = manner { output } else { output };
         let mut units =
-            if status.is_billable() { WEIGHTS.units(INPUT, output).unwrap() } else { Units::ZERO };
+            if status.is_billable() { WEIGHTS.units(input, output).unwrap() } else { Units::ZERO };
         if manner == Manner::InflatesUnits {
             units.0 += 1;
         }
@@ -284,7 +318,7 @@ impl World {
             node: id,
             request_hash: auth.message.signed_hash(),
             response_hash: Hash32::of(response),
-            input: INPUT,
+            input,
             output,
             units,
             total_units: book.total.add(units).unwrap(),
@@ -329,11 +363,26 @@ async fn complete(State((world, which)): State<(World, usize)>, headers: HeaderM
         Err(refusal) => return refusal,
     };
     let manner = world.node(which).manner;
-    if matches!(manner, Manner::Fails | Manner::Refuses) {
+    if matches!(manner, Manner::Fails | Manner::Refuses | Manner::RefusesRaw) {
         let mut node = world.node(which);
         node.running -= 1;
         node.books.get_mut(&auth.message.stack).unwrap().in_flight -= 1;
-        return refuse(if manner == Manner::Fails { 503 } else { 400 }, "nope");
+        return match manner {
+            Manner::Fails => refuse(503, "nope"),
+            Manner::Refuses => refuse(400, "nope"),
+            _ => (StatusCode::BAD_REQUEST, "<script>nope</script>").into_response(),
+        };
+    }
+    if matches!(manner, Manner::BreaksRefusal | Manner::ChargesRefusal) {
+        let refusal = refuse(500, "failed");
+        let (mut head, body) = refusal.into_parts();
+        let text = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let charges = manner == Manner::ChargesRefusal;
+        let status = if charges { Status::Complete } else { Status::Failed };
+        let receipt = world.book(which, &auth, &text, 0, status);
+        head.headers.insert(RECEIPT_HEADER, wire::encode(&receipt).parse().unwrap());
+        head.headers.remove("content-length");
+        return Response::from_parts(head, if charges { Body::from(text) } else { cut_short(&text) });
     }
     let request: Value = serde_json::from_slice(&body).unwrap();
     if request["stream"] == json!(true) {
@@ -342,12 +391,24 @@ async fn complete(State((world, which)): State<(World, usize)>, headers: HeaderM
     let text =
         json!({"choices": [{"message": {"role": "assistant", "content": WORDS.concat()}}]}).to_string();
     let receipt = world.book(which, &auth, text.as_bytes(), 5, Status::Complete);
-    let mut response = Response::new(Body::from(text));
+    let broken = matches!(manner, Manner::BreaksWhole { .. });
+    let body = if broken { cut_short(text.as_bytes()) } else { Body::from(text) };
+    let mut response = Response::new(body);
     response.headers_mut().insert("content-type", "application/json".parse().unwrap());
-    if manner != Manner::SendsNoReceipt {
+    if !matches!(manner, Manner::SendsNoReceipt | Manner::BreaksWhole { receipt: false }) {
         response.headers_mut().insert(RECEIPT_HEADER, wire::encode(&receipt).parse().unwrap());
     }
     response
+}
+
+/// A body that breaks off in the middle.
+fn cut_short(text: &[u8]) -> Body {
+    let half = Bytes::copy_from_slice(&text[..text.len() / 2]);
+    Body::from_stream(stream::unfold(Some(half), |half| async move {
+        // What was written goes out before the connection breaks.
+        tokio::task::yield_now().await;
+        Some(half.map_or((Err(std::io::Error::other("broken")), None), |half| (Ok(half), None)))
+    }))
 }
 
 fn streamed(world: World, which: usize, auth: Signed<RequestAuth>, manner: Manner) -> Response {
@@ -378,10 +439,19 @@ fn streamed(world: World, which: usize, auth: Signed<RequestAuth>, manner: Manne
             tokio::task::yield_now().await;
             return Some((Err(std::io::Error::other("broken")), None));
         }
-        if let Some(word) = WORDS.get(usize::try_from(running.words).unwrap()) {
+        if manner == Manner::Bursts && running.words == BURST {
+            let go_on = Arc::clone(&running.world.go_on);
+            go_on.notified().await;
+        }
+        let word = match manner {
+            Manner::Bursts => (running.words < BURST).then_some(&"x"),
+            _ => WORDS.get(usize::try_from(running.words).unwrap()),
+        };
+        if let Some(word) = word {
             let event = format!("data: {}\n\n", json!({"choices": [{"delta": {"content": word}}]}));
             running.sent.extend_from_slice(event.as_bytes());
             running.words += 1;
+            running.world.node(running.which).words += 1;
             return Some((Ok(Bytes::from(event)), Some(running)));
         }
         running.booked = true;
@@ -418,173 +488,15 @@ async fn voucher(State((world, which)): State<(World, usize)>, Json(body): Json<
     Json(json!({"count": book.acknowledged}))
 }
 
-/// A wallet in the market; its purchases draw the nodes in turn.
-#[derive(Clone)]
-pub(crate) struct SimMarket(pub(crate) World);
-
-impl SimMarket {
-    fn acquire(&self, bytes: &[u8]) -> Address {
-        let mut chain = self.0.chain();
-        if let Some(stack) = chain.purchases.get(bytes) {
-            return *stack;
-        }
-        let (key, units, price, prepared): ([u8; 32], u64, u64, u64) = bcs::from_bytes(bytes).unwrap();
-        let id = Address::new(Hash32::of(&prepared.to_le_bytes()).0);
-        let node = chain.nodes[chain.draws % chain.nodes.len()].id;
-        chain.draws += 1;
-        let channel = Channel {
-            node,
-            price: PRICE,
-            granted: Units(units),
-            grant_nonce: 0,
-            settled_units: Units::ZERO,
-            settled_count: 0,
-            root: Hash32::of(&[]),
-            paid: Amount::ZERO,
-            closed: false,
-        };
-        let now = chain.clock_ms.unwrap_or_else(wall_ms);
-        let stack = Stack {
-            id,
-            version: 1,
-            db: Address::TWO,
-            owner: Address::THREE,
-            request_key: atoma_types::PublicKey(key),
-            task: TaskId(1),
-            level: 0,
-            weights: WEIGHTS,
-            max_price: Price(price),
-            total_units: Units(units),
-            granted_units: Units(units),
-            settled_units: Units::ZERO,
-            selection: Selection::Single,
-            drawn: vec![node],
-            creator: Address::TWO,
-            creator_fee_permille: 0,
-            surcharge: Amount::ZERO,
-            surcharge_earned: Amount::ZERO,
-            open_fee: Amount::ZERO,
-            opens_left: 0,
-            created_ms: now,
-            expires_ms: now + 3_600_000,
-            close_requested_ms: 0,
-            close_delay_ms: 20_000,
-            channels: vec![channel],
-            dues: vec![],
-            treasury_due: Amount::ZERO,
-            balance: Amount(1_000),
-        };
-        chain.stacks.insert(id, stack);
-        chain.purchases.insert(bytes.to_vec(), id);
-        id
-    }
-}
-
-impl Market for SimMarket {
-    fn db(&self) -> Address {
-        Address::TWO
-    }
-
-    fn request_key(&self, label: &str) -> SecretKey {
-        SecretKey::from_seed(Hash32::of(label.as_bytes()).0)
-    }
-
-    fn catalog(&self) -> BoxFuture<'_, Result<Catalog, MarketError>> {
-        let nodes = self.0.chain().nodes.clone();
-        let model = Model {
-            id: ModelId(1),
-            label: MODEL.into(),
-            creator: Address::TWO,
-            modality: 0,
-            weights_root: Hash32::ZERO,
-            creator_fee_permille: 0,
-            disabled: false,
-        };
-        let task = Task {
-            id: TaskId(1),
-            owner: Address::TWO,
-            role: 0,
-            model: ModelId(1),
-            level: 0,
-            price_ceiling: Price(1_000_000),
-            weights: WEIGHTS,
-            surcharge_permille: 5,
-            min_collateral: Amount::ZERO,
-            min_reputation: 0,
-            whitelist: vec![],
-            deprecated: false,
-        };
-        let subscriptions = nodes.iter().map(|node| Subscription {
-            task: TaskId(1),
-            node: node.id,
-            price: PRICE,
-            max_units: Units(1_000_000_000),
-            echelon: 0,
-        });
-        let params = Params {
-            unit_ms: 1_000,
-            stack_life_ms: 3_600_000,
-            close_delay_ms: 20_000,
-            exit_ms: 640_000,
-            min_collateral: Amount::ZERO,
-            weight_cap: Amount::ZERO,
-            registration_fee: Amount::ZERO,
-            open_fee: Amount::ZERO,
-        };
-        let subscriptions = HashMap::from([(TaskId(1), subscriptions.collect())]);
-        let catalog = Catalog::new(vec![model], vec![task], nodes, subscriptions, params);
-        Box::pin(async move { Ok(catalog) })
-    }
-
-    fn stack(&self, id: Address) -> BoxFuture<'_, Result<Option<Stack>, MarketError>> {
-        let stack = self.0.chain().stacks.get(&id).cloned();
-        Box::pin(async move { Ok(stack) })
-    }
-
-    fn now_ms(&self) -> BoxFuture<'_, Result<u64, MarketError>> {
-        let now = self.0.chain().clock_ms.unwrap_or_else(wall_ms);
-        Box::pin(async move { Ok(now) })
-    }
-
-    fn prepare_purchase(
-        &self,
-        purchase: AcquireStack,
-    ) -> BoxFuture<'_, Result<PreparedPurchase, MarketError>> {
-        let mut chain = self.0.chain();
-        chain.prepared += 1;
-        let parts = (purchase.request_key.0, purchase.units.0, purchase.max_price.0, chain.prepared);
-        let bytes = bcs::to_bytes(&parts).unwrap();
-        Box::pin(async move { Ok(PreparedPurchase::from_bytes(bytes)) })
-    }
-
-    fn submit_purchase(&self, prepared: PreparedPurchase) -> BoxFuture<'_, Result<Address, MarketError>> {
-        let stack = self.acquire(&prepared.bytes);
-        let mut chain = self.0.chain();
-        let lost = chain.lost_answers > 0;
-        chain.lost_answers = chain.lost_answers.saturating_sub(1);
-        Box::pin(async move { if lost { Err(MarketError::Unknown("lost".into())) } else { Ok(stack) } })
-    }
-
-    fn request_close(&self, id: Address) -> BoxFuture<'_, Result<(), MarketError>> {
-        let mut chain = self.0.chain();
-        let now = chain.clock_ms.unwrap_or_else(wall_ms);
-        chain.stacks.get_mut(&id).unwrap().close_requested_ms = now;
-        chain.closed.push(id);
-        Box::pin(async move { Ok(()) })
-    }
-
-    fn refund(&self, id: Address) -> BoxFuture<'_, Result<(), MarketError>> {
-        let mut chain = self.0.chain();
-        chain.stacks.remove(&id);
-        chain.refunded.push(id);
-        Box::pin(async move { Ok(()) })
-    }
-}
-
 /// A chat request body.
 pub(crate) fn chat(stream: bool) -> Bytes {
+    long_chat(stream, 16)
+}
+
+pub(crate) fn long_chat(stream: bool, max_tokens: u64) -> Bytes {
     let messages = json!([{"role": "user", "content": "hello"}]);
-    Bytes::from(json!({"model": MODEL, "messages": messages, "stream": stream, "max_tokens": 16}).to_string())
+    let body = json!({"model": MODEL, "messages": messages, "stream": stream, "max_tokens": max_tokens});
+    Bytes::from(body.to_string())
 }
 
 /// Reads a stream to its end.
