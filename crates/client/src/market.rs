@@ -21,6 +21,21 @@ pub enum MarketError {
     Refused(String),
 }
 
+impl MarketError {
+    /// What an error of a submission says about the purchase: only a chain that says so makes it safe to
+    /// forget one.
+    fn of_purchase(error: ChainError) -> Self {
+        let message = error.to_string();
+        match error {
+            ChainError::Dead { .. } => Self::Dead(message),
+            ChainError::Abort { .. } | ChainError::Failed { .. } | ChainError::Rejected { .. } => {
+                Self::Refused(message)
+            }
+            _ => Self::Unknown(message),
+        }
+    }
+}
+
 impl From<ChainError> for MarketError {
     fn from(error: ChainError) -> Self {
         let message = error.to_string();
@@ -131,12 +146,13 @@ impl Market for ChainMarket {
         Box::pin(async move {
             let transaction = match prepared.live {
                 Some(transaction) => transaction,
-                None => SignedTransaction::from_bytes(&prepared.bytes)?,
+                None => SignedTransaction::from_bytes(&prepared.bytes).map_err(MarketError::of_purchase)?,
             };
-            let executed = self.wallet.submit(&self.chain, &transaction).await?;
+            let executed = self.wallet.submit(&self.chain, &transaction).await;
+            let executed = executed.map_err(MarketError::of_purchase)?;
             executed
                 .acquired_stack()
-                .ok_or_else(|| MarketError::Refused(format!("{} bought no stack", executed.digest)))
+                .ok_or_else(|| MarketError::Unknown(format!("{} names no stack", executed.digest)))
         })
     }
 

@@ -4,7 +4,7 @@ use super::pool::Pool;
 use super::{Inner, now_ms};
 use crate::catalog::Catalog;
 use crate::channel::{Channel, Identity};
-use crate::journal::{Intent, StackRow, StackState};
+use crate::journal::{Intent, JournalError, StackRow, StackState};
 use crate::ledger::{Ledger, Terms};
 use crate::market::{MarketError, PreparedPurchase};
 use atoma_chain::AcquireStack;
@@ -13,7 +13,7 @@ use atoma_types::{Address, NodeId, SecretKey, TaskId};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Submissions of one purchase before its outcome is left to the next start.
+/// Submissions of one purchase before its outcome is left to the next attempt.
 const SUBMITS: u32 = 5;
 const SUBMIT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -21,22 +21,12 @@ impl Inner {
     /// Finishes what a crash interrupted, and takes up the stacks in the journal.
     pub(super) async fn resume(self: &Arc<Self>) -> Result<(), MarketError> {
         for intent in self.journal.intents().await? {
-            if let Err(error) =
-                self.carry_out(&intent, PreparedPurchase::from_bytes(intent.prepared.clone())).await
-            {
+            if let Err(error) = self.finish_purchase(&intent).await {
                 tracing::warn!(%error, label = intent.label, "a purchase from before is still open");
             }
         }
         for row in self.journal.stacks().await? {
-            match row.state {
-                StackState::Open => match self.take_up(&row).await {
-                    Err(MarketError::Refused(reason)) => {
-                        tracing::warn!(reason, stack = %row.stack, "a stack cannot be used");
-                    }
-                    taken => taken?,
-                },
-                StackState::Closing | StackState::Closed => {}
-            }
+            self.take_up_open(&row).await?;
         }
         for pool in self.pools() {
             for channel in pool.channels().iter() {
@@ -45,6 +35,20 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// Makes the channels of an open stack usable, unless there is something wrong with it.
+    async fn take_up_open(self: &Arc<Self>, row: &StackRow) -> Result<(), MarketError> {
+        if row.state != StackState::Open {
+            return Ok(());
+        }
+        match self.take_up(row).await {
+            Err(MarketError::Refused(reason)) => {
+                tracing::warn!(reason, stack = %row.stack, "a stack cannot be used");
+                Ok(())
+            }
+            taken => taken,
+        }
     }
 
     /// Makes the channels of a stack usable.
@@ -112,8 +116,12 @@ impl Inner {
         });
     }
 
-    /// Buys one Single stack of the task and makes it usable.
+    /// Buys one Single stack of the task and makes it usable. A purchase whose outcome is not known comes
+    /// first: while there is one, no other is made.
     pub(super) async fn buy(self: &Arc<Self>, task: TaskId) -> Result<Address, MarketError> {
+        if let Some(stack) = self.finish_purchases(task).await? {
+            return Ok(stack);
+        }
         let held = self.journal.stacks().await?;
         let held = held.iter().filter(|row| row.task == task && row.state != StackState::Closed).count();
         if held >= self.policy.stacks_open_max {
@@ -147,14 +155,45 @@ impl Inner {
         Ok(stack)
     }
 
-    /// Submits a kept purchase until its outcome is known, and writes that down.
+    /// Carries out what is still open of the task's purchases, and takes up a stack that was bought but could
+    /// not be read then. Returns it once it is usable.
+    async fn finish_purchases(self: &Arc<Self>, task: TaskId) -> Result<Option<Address>, MarketError> {
+        for intent in self.journal.intents().await?.iter().filter(|intent| intent.task == task) {
+            self.finish_purchase(intent).await?;
+        }
+        for row in self.journal.stacks().await?.iter().filter(|row| row.task == task) {
+            if self.channels_of(row.stack).is_empty() {
+                self.take_up_open(row).await?;
+                if !self.channels_of(row.stack).is_empty() {
+                    return Ok(Some(row.stack));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Carries out a purchase in the journal. An error leaves it open; that it came to nothing is none.
+    async fn finish_purchase(&self, intent: &Intent) -> Result<(), MarketError> {
+        match self.carry_out(intent, PreparedPurchase::from_bytes(intent.prepared.clone())).await {
+            Err(error @ MarketError::Unknown(_)) => Err(error),
+            Err(error) => {
+                tracing::info!(%error, label = intent.label, "a purchase came to nothing");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Submits a kept purchase until its outcome is known, and writes that down. After
+    /// [`MarketError::Unknown`] it is still in the journal, after any other error it never happens.
     async fn carry_out(&self, intent: &Intent, prepared: PreparedPurchase) -> Result<Address, MarketError> {
+        let not_written = |error: JournalError| MarketError::Unknown(error.to_string());
         let mut submits = 0;
         loop {
             submits += 1;
             match self.market.submit_purchase(prepared.clone()).await {
                 Ok(stack) => {
-                    self.journal.fulfil_intent(intent, stack, now_ms()).await?;
+                    self.journal.fulfil_intent(intent, stack, now_ms()).await.map_err(not_written)?;
                     return Ok(stack);
                 }
                 Err(MarketError::Unknown(reason)) if submits >= SUBMITS => {
@@ -165,7 +204,7 @@ impl Inner {
                     tokio::time::sleep(SUBMIT_PAUSE.saturating_mul(submits)).await;
                 }
                 Err(error) => {
-                    self.journal.drop_intent(&intent.label).await?;
+                    self.journal.drop_intent(&intent.label).await.map_err(not_written)?;
                     return Err(error);
                 }
             }

@@ -202,7 +202,7 @@ impl Inner {
         !channels.is_empty() && channels.iter().all(over)
     }
 
-    fn channels_of(&self, stack: Address) -> Vec<Arc<Channel>> {
+    pub(super) fn channels_of(&self, stack: Address) -> Vec<Arc<Channel>> {
         let all = self.pools().into_iter().flat_map(|pool| pool.channels().as_ref().clone());
         all.filter(|channel| channel.identity().stack == stack).collect()
     }

@@ -256,3 +256,36 @@ async fn a_purchase_whose_answer_was_lost_is_not_paid_twice() {
     read(ask(&session, false).await.unwrap()).await;
     assert_eq!(world.purchases(), 2);
 }
+
+#[tokio::test]
+async fn an_interrupted_purchase_comes_before_another_one() {
+    let (world, dir) = (World::start(&[Manner::Honest]).await, TempDir::new().unwrap());
+    // Every start dies with the outcome of its purchase unknown: one is made, however often it starts.
+    for start in 0..3 {
+        world.lose_answers(u32::MAX);
+        let session = open(&world, &dir, Policy::default()).await;
+        assert!(session.buy(MODEL).await.is_err());
+        assert_eq!((world.purchases(), session.journal().intents().await.unwrap().len()), (1, 1), "{start}");
+    }
+    let session = open(&world, &dir, Policy::default()).await;
+    assert!(session.buy(MODEL).await.is_err());
+    world.lose_answers(0);
+    let stack = session.buy(MODEL).await.unwrap();
+    assert_eq!(ask(&session, false).await.unwrap().stack, stack);
+    assert!(session.journal().intents().await.unwrap().is_empty());
+    assert_eq!(world.purchases(), 1);
+    assert_ne!(session.buy(MODEL).await.unwrap(), stack);
+    assert_eq!(world.purchases(), 2);
+}
+
+#[tokio::test]
+async fn a_stack_that_could_not_be_read_when_bought_comes_before_another_one() {
+    let (world, dir) = (World::start(&[Manner::Honest]).await, TempDir::new().unwrap());
+    let session = open(&world, &dir, Policy::default()).await;
+    world.hide_stacks(true);
+    assert!(session.buy(MODEL).await.is_err());
+    assert!(session.buy(MODEL).await.is_err());
+    world.hide_stacks(false);
+    let stack = session.buy(MODEL).await.unwrap();
+    assert_eq!((ask(&session, false).await.unwrap().stack, world.purchases()), (stack, 1));
+}
