@@ -2,7 +2,7 @@
 //! nonces, the node's health, and whoever waits for a receipt.
 
 use crate::journal::{Journal, JournalError, RequestRow};
-use crate::ledger::{Blocked, Disagreement, Ledger, Outcome};
+use crate::ledger::{Blocked, Bounds, Disagreement, Ledger, Outcome};
 use atoma_types::message::Message as _;
 use atoma_types::{
     Address, Amount, Hash32, NodeId, Price, Receipt, SecretKey, Signed, TaskId, Units, Voucher,
@@ -322,13 +322,14 @@ impl Slot {
     pub(crate) async fn issue(
         &mut self,
         request_hash: Hash32,
+        bounds: Bounds,
     ) -> Result<oneshot::Receiver<Completion>, JournalError> {
         let Identity { stack, node, .. } = self.channel.identity;
         let row = RequestRow { stack, node, request_hash, max_units: self.max_units };
         let (waiter, completion) = oneshot::channel();
         {
             let mut books = self.channel.books();
-            books.ledger.issue(request_hash, self.max_units);
+            books.ledger.issue(request_hash, self.max_units, bounds);
             books.waiters.insert(request_hash, waiter);
             self.stage = Stage::Issued(request_hash);
         }

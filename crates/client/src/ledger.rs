@@ -15,13 +15,14 @@ pub use disagreement::Disagreement;
 
 use atoma_types::amount::UnitWeights;
 use atoma_types::{
-    Address, Amount, ArithmeticError, Hash32, NodeId, Price, PublicKey, Receipt, Signed, Status, Transcript,
-    Units, Voucher,
+    Address, Amount, ArithmeticError, Hash32, NodeId, Price, PublicKey, Receipt, Signed, Transcript, Units,
+    Voucher,
 };
 use std::collections::{BTreeMap, HashMap};
 
-/// Output tokens that may be on the way when a stream breaks.
-pub const ABORT_SLACK_TOKENS: u64 = 16;
+/// Output tokens per choice that need not show in what was received: an end token, tokens without text, and
+/// what was on the way when an answer broke off.
+pub const SLACK_TOKENS: u64 = 16;
 /// Most requests that are in flight or unacknowledged.
 pub const WINDOW_MAX: u64 = 64;
 
@@ -35,6 +36,26 @@ pub struct Terms {
     pub weights: UnitWeights,
     pub price: Price,
     pub granted: Units,
+}
+
+/// Most tokens that an answer to a request may claim, from the request alone.
+///
+/// Whatever it claims, an answer is charged at most `max_units`, at most `input` and `output` tokens, and at
+/// most as many output tokens as were seen of it plus `unseen`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    pub input: u64,
+    pub output: u64,
+    /// Output tokens that what was received need not show.
+    pub unseen: u64,
+}
+
+/// More tokens than any answer has.
+pub const TOKENS_MAX: u64 = 0xffff_ffff;
+
+impl Bounds {
+    /// Of a request of which only `max_units` is still known.
+    pub const UNKNOWN: Self = Self { input: TOKENS_MAX, output: TOKENS_MAX, unseen: TOKENS_MAX };
 }
 
 /// What the user saw of an answer.
@@ -75,6 +96,7 @@ pub struct BadHistory {
 #[derive(Debug)]
 struct Issued {
     max_units: Units,
+    bounds: Bounds,
     /// `None` while the answer is being read.
     outcome: Option<Outcome>,
     /// Whether it still takes part in the window.
@@ -126,7 +148,9 @@ impl Ledger {
         }
         for (request_hash, max_units) in open {
             let outcome = Some(Outcome::Unwitnessed);
-            ledger.issued.insert(request_hash, Issued { max_units, outcome, counted: false, receipt: None });
+            let bounds = Bounds::UNKNOWN;
+            let issued = Issued { max_units, bounds, outcome, counted: false, receipt: None };
+            ledger.issued.insert(request_hash, issued);
         }
         ledger.ended = ended.map(Disagreement::Recorded);
         Ok(ledger)
@@ -212,8 +236,9 @@ impl Ledger {
     }
 
     /// Turns a reservation of `max_units` into the request with this hash.
-    pub fn issue(&mut self, request_hash: Hash32, max_units: Units) {
-        self.issued.insert(request_hash, Issued { max_units, outcome: None, counted: true, receipt: None });
+    pub fn issue(&mut self, request_hash: Hash32, max_units: Units, bounds: Bounds) {
+        let issued = Issued { max_units, bounds, outcome: None, counted: true, receipt: None };
+        self.issued.insert(request_hash, issued);
     }
 
     /// Says what was seen of an answer. Returns the receipts that are thereby settled.
@@ -305,9 +330,9 @@ impl Ledger {
         if receipt.count > most {
             return Err(Disagreement::SkippedCount { count: receipt.count, most });
         }
-        check_charge(receipt, self.terms.weights, issued.max_units)?;
+        check_charge(receipt, self.terms.weights, issued)?;
         if let Some(outcome) = issued.outcome {
-            check_outcome(receipt, outcome)?;
+            check_outcome(receipt, outcome, issued.bounds)?;
         }
         issued.receipt = Some(receipt.count);
         self.waiting.insert(receipt.count, signed.clone());
@@ -325,14 +350,11 @@ impl Ledger {
         let mut settled = Vec::new();
         while let Some(signed) = self.waiting.get(&self.count().saturating_add(1)) {
             let receipt = &signed.message;
-            let Some(outcome) = self.issued.get(&receipt.request_hash).and_then(|issued| issued.outcome)
-            else {
-                break;
-            };
+            let Some(issued) = self.issued.get(&receipt.request_hash) else { break };
+            let Some(outcome) = issued.outcome else { break };
+            let checked = check_outcome(receipt, outcome, issued.bounds);
             let signed = signed.clone();
-            if let Err(reason) =
-                check_outcome(&signed.message, outcome).and_then(|()| self.append(&signed.message))
-            {
+            if let Err(reason) = checked.and_then(|()| self.append(&signed.message)) {
                 return Err(self.end(reason));
             }
             self.waiting.remove(&signed.message.count);
@@ -366,18 +388,13 @@ impl Ledger {
     }
 }
 
-/// Most tokens of an answer, charged or not: a receipt that claims more is a lie whatever its status.
-const TOKENS_MAX: u32 = u32::MAX;
-
-/// The charge follows from tokens, weights and status, and is within what was authorized.
-pub(crate) fn check_charge(
-    receipt: &Receipt,
-    weights: UnitWeights,
-    max_units: Units,
-) -> Result<(), Disagreement> {
+/// Tokens are plausible for the request, the charge follows from tokens, weights and status, and is within
+/// what was authorized. Tokens count whatever the status: a receipt that claims too many is a lie.
+fn check_charge(receipt: &Receipt, weights: UnitWeights, issued: &Issued) -> Result<(), Disagreement> {
     let (claimed, input, output) = (receipt.units, receipt.input, receipt.output);
-    if input.max(output) > u64::from(TOKENS_MAX) {
-        return Err(Disagreement::Tokens { input, output });
+    let bounds = issued.bounds;
+    if input > bounds.input || output > bounds.output {
+        return Err(Disagreement::Tokens { input, output, bounds });
     }
     if !receipt.status.is_billable() {
         let status = receipt.status;
@@ -391,30 +408,25 @@ pub(crate) fn check_charge(
     if claimed != computed {
         return Err(Disagreement::Units { claimed, computed });
     }
-    if claimed > max_units {
-        return Err(Disagreement::OverMax { claimed, allowed: max_units });
+    if claimed > issued.max_units {
+        return Err(Disagreement::OverMax { claimed, allowed: issued.max_units });
     }
     Ok(())
 }
 
-/// The receipt is about the answer that was seen.
-fn check_outcome(receipt: &Receipt, outcome: Outcome) -> Result<(), Disagreement> {
-    match outcome {
+/// The receipt is about the answer that was seen, and charges no more output than what arrived can hold and
+/// what need not show.
+fn check_outcome(receipt: &Receipt, outcome: Outcome, bounds: Bounds) -> Result<(), Disagreement> {
+    let tokens = match outcome {
         Outcome::Complete { response_hash, .. } if response_hash != receipt.response_hash => {
-            Err(Disagreement::ResponseHash)
+            return Err(Disagreement::ResponseHash);
         }
-        Outcome::Complete { tokens, .. } if receipt.status == Status::Aborted => {
-            check_aborted(receipt, tokens)
-        }
-        Outcome::Broken { tokens } if receipt.status.is_billable() => check_aborted(receipt, tokens),
-        Outcome::Complete { .. } | Outcome::Broken { .. } | Outcome::Unwitnessed => Ok(()),
-    }
-}
-
-/// No more is charged than what arrived, and what may have been on the way.
-fn check_aborted(receipt: &Receipt, received: u64) -> Result<(), Disagreement> {
-    if receipt.output > received.saturating_add(ABORT_SLACK_TOKENS) {
-        return Err(Disagreement::AbortedOutput { output: receipt.output, received });
+        Outcome::Complete { tokens, .. } | Outcome::Broken { tokens } => tokens,
+        Outcome::Unwitnessed => return Ok(()),
+    };
+    let most = tokens.saturating_add(bounds.unseen);
+    if receipt.status.is_billable() && receipt.output > most {
+        return Err(Disagreement::UnseenOutput { output: receipt.output, most });
     }
     Ok(())
 }

@@ -2,14 +2,17 @@
 //! it may cost. The body itself is sent on as it came.
 
 use crate::ApiError;
+use crate::ledger::{Bounds, SLACK_TOKENS, TOKENS_MAX};
 use atoma_types::amount::UnitWeights;
 use atoma_types::{ArithmeticError, Units};
 use serde::Deserialize;
+use serde_json::Value;
 use std::borrow::Cow;
 
 /// Longest body that is taken.
 pub const BODY_MAX: usize = 4 * 1024 * 1024;
-/// Input tokens that a chat template may add to those in the body.
+/// Input tokens that a chat template may add to the conversation. What it adds to each message is less than
+/// the JSON around it.
 const TEMPLATE_TOKENS: u64 = 256;
 /// Most answers to one request.
 const CHOICES_MAX: u64 = 128;
@@ -45,6 +48,9 @@ pub struct RequestView<'a> {
     pub max_completion_tokens: Option<u64>,
     #[serde(default)]
     pub n: Option<u64>,
+    /// One string or several; anything else is for the node to refuse.
+    #[serde(default)]
+    stop: Value,
 }
 
 impl<'a> RequestView<'a> {
@@ -66,8 +72,8 @@ impl<'a> RequestView<'a> {
         self.stream.unwrap_or(false)
     }
 
-    /// Most units that the answer may be charged: every byte of the body an input token, and the output
-    /// asked for, or `default_output` per choice. At most `limit`; `None` if the input alone exceeds it.
+    /// Most units that the answer may be charged: its most input tokens, and the output asked for, or
+    /// `default_output` per choice. At most `limit`; `None` if the input alone exceeds it.
     pub fn max_units(
         &self,
         body_bytes: usize,
@@ -75,14 +81,54 @@ impl<'a> RequestView<'a> {
         weights: UnitWeights,
         limit: Units,
     ) -> Result<Option<Units>, ArithmeticError> {
-        let input = u64::try_from(body_bytes).map_err(|_| ArithmeticError)?.saturating_add(TEMPLATE_TOKENS);
-        let per_choice = self.max_completion_tokens.or(self.max_tokens).unwrap_or(default_output);
-        let output = per_choice.saturating_mul(self.n.unwrap_or(1));
+        let input = input_max(body_bytes);
+        let output = self.asked().unwrap_or_else(|| default_output.saturating_mul(self.choices()));
         if weights.units(input, 0)? >= limit {
             return Ok(None);
         }
         Ok(Some(weights.units(input, output).unwrap_or(Units::MAX).min(limit)))
     }
+
+    /// Most tokens that an honest answer can claim:
+    ///
+    /// - input: a token covers at least one byte of the body, and the template adds 256;
+    /// - output: as many as were asked for, where a limit was given;
+    /// - output that does not show in what is received: for each choice the longest stop string, of which
+    ///   each byte may have been a token, and 16.
+    pub fn bounds(&self, body_bytes: usize) -> Bounds {
+        let unseen = index(self.longest_stop()).saturating_add(SLACK_TOKENS);
+        Bounds {
+            input: input_max(body_bytes),
+            output: self.asked().unwrap_or(TOKENS_MAX).min(TOKENS_MAX),
+            unseen: unseen.saturating_mul(self.choices()),
+        }
+    }
+
+    /// Output tokens asked for in all choices together.
+    fn asked(&self) -> Option<u64> {
+        let per_choice = self.max_completion_tokens.or(self.max_tokens)?;
+        Some(per_choice.saturating_mul(self.choices()))
+    }
+
+    fn choices(&self) -> u64 {
+        self.n.unwrap_or(1)
+    }
+
+    fn longest_stop(&self) -> usize {
+        match &self.stop {
+            Value::String(stop) => stop.len(),
+            Value::Array(stops) => stops.iter().filter_map(Value::as_str).map(str::len).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+}
+
+fn input_max(body_bytes: usize) -> u64 {
+    index(body_bytes).saturating_add(TEMPLATE_TOKENS)
+}
+
+fn index(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -111,5 +157,17 @@ mod tests {
         assert_eq!(units(br#"{"model":"m","max_tokens":9,"n":2}"#, 10_000), Some(Units(34 + 256 + 18)));
         assert_eq!(units(br#"{"model":"m","max_tokens":99999}"#, 10_000), Some(Units(10_000)));
         assert_eq!(units(br#"{"model":"m"}"#, 100), None);
+    }
+    #[test]
+    fn bounds_follow_from_the_body_alone() {
+        let bounds = |body: &[u8]| RequestView::parse(body).unwrap().bounds(body.len());
+        let plain = Bounds { input: 13 + 256, output: TOKENS_MAX, unseen: 16 };
+        assert_eq!(bounds(br#"{"model":"m"}"#), plain);
+        let limited = bounds(br#"{"model":"m","max_tokens":9,"n":2,"stop":"END"}"#);
+        assert_eq!(limited, Bounds { input: 47 + 256, output: 18, unseen: 2 * (3 + 16) });
+        let newer =
+            bounds(br#"{"model":"m","max_tokens":9,"max_completion_tokens":7,"stop":["a","four",5]}"#);
+        assert_eq!((newer.output, newer.unseen), (7, 4 + 16));
+        assert_eq!(bounds(br#"{"model":"m","stop":7}"#).unseen, 16);
     }
 }

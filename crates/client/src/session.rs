@@ -14,6 +14,7 @@ use crate::ApiError;
 use crate::catalog::Catalog;
 use crate::channel::lock;
 use crate::journal::{Journal, JournalError};
+use crate::ledger::Bounds;
 use crate::market::{Market, MarketError};
 use crate::request::{Endpoint, RequestView};
 use atoma_types::onchain::Task;
@@ -108,6 +109,8 @@ pub struct Quote {
     pub streams: bool,
     pub max_units: Units,
     pub max_cost: Amount,
+    /// What an answer may claim at most.
+    pub bounds: Bounds,
 }
 
 /// A wallet's standing with the market. Clones share it.
@@ -212,8 +215,8 @@ impl Session {
             })?;
         // A difference of two floors is at most one above the floor of the difference.
         let max_cost = max_price.cost(max_units).map_or(Amount::MAX, |cost| Amount(cost.0.saturating_add(1)));
-        let streams = view.wants_stream();
-        Ok(Quote { task: task.id, model: view.model.into_owned(), streams, max_units, max_cost })
+        let (streams, bounds) = (view.wants_stream(), view.bounds(body.len()));
+        Ok(Quote { task: task.id, model: view.model.into_owned(), streams, max_units, max_cost, bounds })
     }
 
     /// Sends a quoted body to a node, to another if the first fails before its first byte, and gives the
@@ -222,7 +225,7 @@ impl Session {
         if self.inner.stopping.is_cancelled() {
             return Err(ApiError::unavailable("draining", "shutting down: ask another one"));
         }
-        let request = send::Request { endpoint, body_hash: Hash32::of(&body), body };
+        let request = send::Request { endpoint, body_hash: Hash32::of(&body), body, bounds: quote.bounds };
         self.inner.ask(&request, quote).await
     }
 

@@ -5,6 +5,7 @@ use atoma_types::hash::Hasher;
 use atoma_types::wire::{self, ENCODED_MAX, RECEIPT_COMMENT, SSE_DONE};
 use atoma_types::{Hash32, Receipt, Signed};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// Longest event that is looked into for its tokens; a longer one counts by its bytes.
@@ -155,38 +156,46 @@ struct Event<'a> {
     choices: Vec<Choice<'a>>,
 }
 
+/// A part of an answer, or all of it.
 #[derive(Deserialize)]
 struct Choice<'a> {
-    #[serde(borrow, default)]
-    delta: Delta<'a>,
+    #[serde(borrow, default, alias = "message")]
+    delta: Said<'a>,
     #[serde(borrow, default)]
     text: Option<Cow<'a, str>>,
 }
 
 #[derive(Default, Deserialize)]
-struct Delta<'a> {
+struct Said<'a> {
     #[serde(borrow, default)]
     content: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, alias = "reasoning")]
     reasoning_content: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    tool_calls: Option<&'a serde_json::value::RawValue>,
+    refusal: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    tool_calls: Option<&'a RawValue>,
 }
 
 /// Most output tokens that one line of the stream can hold.
 fn tokens_in(line: &[u8]) -> u64 {
-    let Some(data) = line.strip_prefix(b"data:") else { return 0 };
-    if data.trim_ascii() == b"[DONE]" {
-        return 0;
+    match line.strip_prefix(b"data:") {
+        Some(data) if data.trim_ascii() != b"[DONE]" => tokens_in_json(data),
+        _ => 0,
     }
+}
+
+/// Most output tokens that show in an answer or an event of it; its length, if it is neither.
+pub(crate) fn tokens_in_json(data: &[u8]) -> u64 {
     let Ok(event) = serde_json::from_slice::<Event<'_>>(data) else { return index(data.len()) };
     event
         .choices
         .iter()
         .map(|choice| {
-            let text = [&choice.text, &choice.delta.content, &choice.delta.reasoning_content];
+            let said = &choice.delta;
+            let text = [&choice.text, &said.content, &said.reasoning_content, &said.refusal];
             let bytes: usize = text.into_iter().flatten().map(|text| text.len()).sum();
-            let calls = choice.delta.tool_calls.map_or(0, |calls| calls.get().len());
+            let calls = said.tool_calls.map_or(0, |calls| calls.get().len());
             index((bytes + calls).max(1))
         })
         .sum()
@@ -239,6 +248,10 @@ mod tests {
         assert_eq!(tokens_in(b"data: {\"choices\":[],\"usage\":{}}\n"), 0);
         assert_eq!(tokens_in(b"data: [DONE]\n"), 0);
         assert_eq!(tokens_in(b": comment\n"), 0);
+        let whole = br#"{"choices":[{"message":{"content":"ab","refusal":null}},{"text":"cde"}],"usage":{}}"#;
+        assert_eq!(tokens_in_json(whole), 5);
+        assert_eq!(tokens_in_json(b"{\"choices\":7}"), 13);
+        assert_eq!(tokens_in_json(b"{\"error\":{}}"), 0);
     }
 
     #[test]

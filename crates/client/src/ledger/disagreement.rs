@@ -1,6 +1,6 @@
 //! Why a user stops paying a node.
 
-use crate::ledger::ABORT_SLACK_TOKENS;
+use crate::ledger::Bounds;
 use atoma_types::{Hash32, Status, Units};
 
 /// The first thing on which the user and the node differ. It ends the channel: nothing more is signed.
@@ -22,17 +22,17 @@ pub enum Disagreement {
     Units { claimed: Units, computed: Units },
     #[error("the receipt claims {claimed} units, more than the {allowed} that were authorized")]
     OverMax { claimed: Units, allowed: Units },
-    #[error("the receipt claims {input} input and {output} output tokens, more than any answer has")]
-    Tokens { input: u64, output: u64 },
+    #[error(
+        "the receipt claims {input} input and {output} output tokens where the request allows {} and {}",
+        bounds.input, bounds.output
+    )]
+    Tokens { input: u64, output: u64, bounds: Bounds },
     #[error("the receipt charges {units} units for an answer with status {status:?}")]
     ChargedForNothing { status: Status, units: Units },
     #[error("the receipt is for other response bytes than those received")]
     ResponseHash,
-    #[error(
-        "the receipt charges {output} output tokens of a broken answer of which at most {received} arrived \
-         (and {ABORT_SLACK_TOKENS} may be on the way)"
-    )]
-    AbortedOutput { output: u64, received: u64 },
+    #[error("the receipt charges {output} output tokens of an answer that shows at most {most}")]
+    UnseenOutput { output: u64, most: u64 },
     #[error("the channel's total should be {expected} units, the receipt says {claimed}")]
     TotalUnits { expected: Units, claimed: Units },
     #[error("the transcript's root does not follow from the answers received")]

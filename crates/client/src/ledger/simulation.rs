@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use super::{Disagreement, Ledger, Outcome, Terms};
+use super::{Bounds, Disagreement, Ledger, Outcome, Terms};
 use atoma_types::amount::UnitWeights;
 use atoma_types::message::Message as _;
 use atoma_types::{
@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 
 const WEIGHTS: UnitWeights = UnitWeights { input: 1_000, output: 2_000 };
 const MAX_UNITS: Units = Units(400);
+const BOUNDS: Bounds = Bounds { input: 200, output: 2_000, unseen: 16 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lie {
@@ -267,7 +268,7 @@ impl World {
         assert!(self.ledger.in_flight() <= self.ledger.window());
         let request = Hash32::of(&self.next.to_le_bytes());
         self.next += 1;
-        self.ledger.issue(request, MAX_UNITS);
+        self.ledger.issue(request, MAX_UNITS, BOUNDS);
         self.asked.push(request);
         self.unfinished.push(request);
     }
@@ -392,28 +393,48 @@ fn each_lie_has_its_precise_reason() {
     assert!(matches!(reason(Lie::ChargedFailure, None), Disagreement::ChargedForNothing { .. }));
 }
 
+/// What becomes of one answer with these counts after this outcome.
+fn claim(status: Status, outcome: Outcome, input: u64, output: u64) -> Result<usize, Disagreement> {
+    let mut world = World::new();
+    world.ask();
+    let request = world.asked[0];
+    world.ledger.finish(request, outcome).unwrap();
+    let receipt = world.node.answer(request, status, input, output, None);
+    world.ledger.absorb(&receipt).map(|settled| settled.len())
+}
+
 #[test]
-fn a_failure_that_claims_absurd_tokens_ends_the_channel() {
-    for (input, output) in [(1 << 32, 0), (0, u64::MAX)] {
+fn no_receipt_claims_more_tokens_than_its_request_allows() {
+    let bounds = Bounds { input: 200, output: 100, unseen: 16 };
+    let claim = |status, input, output| {
         let mut world = World::new();
-        world.ask();
-        let receipt = world.node.answer(world.asked[0], Status::Failed, input, output, None);
-        assert_eq!(world.ledger.absorb(&receipt), Err(Disagreement::Tokens { input, output }));
+        world.ledger.reserve(Units(1_000)).unwrap();
+        let request = Hash32::of(b"request");
+        world.ledger.issue(request, Units(1_000), bounds);
+        world.ledger.finish(request, Outcome::Unwitnessed).unwrap();
+        let receipt = world.node.answer(request, status, input, output, None);
+        world.ledger.absorb(&receipt).map(|settled| settled.len())
+    };
+    for status in [Status::Complete, Status::Aborted, Status::Failed] {
+        assert_eq!(claim(status, 200, 100), Ok(1));
+        for (input, output) in [(201, 100), (200, 101), (1 << 32, 0), (0, 1 << 40)] {
+            assert_eq!(claim(status, input, output), Err(Disagreement::Tokens { input, output, bounds }));
+        }
     }
 }
 
 #[test]
-fn a_broken_answer_costs_no_more_than_what_arrived_and_the_slack() {
-    let receipt = |output| {
-        let mut world = World::new();
-        world.ask();
-        let request = world.asked[0];
-        world.ledger.finish(request, Outcome::Broken { tokens: 10 }).unwrap();
-        let receipt = world.node.answer(request, Status::Aborted, 5, output, None);
-        world.ledger.absorb(&receipt).map(|settled| settled.len())
-    };
-    assert_eq!(receipt(26), Ok(1));
-    assert_eq!(receipt(27), Err(Disagreement::AbortedOutput { output: 27, received: 10 }));
+fn no_answer_costs_more_output_than_what_arrived_and_what_need_not_show() {
+    let response_hash = response_of(Hash32::of(&0u64.to_le_bytes()));
+    let complete = Outcome::Complete { response_hash, tokens: 10 };
+    for outcome in [complete, Outcome::Broken { tokens: 10 }] {
+        for status in [Status::Complete, Status::Aborted] {
+            assert_eq!(claim(status, outcome, 5, 26), Ok(1));
+            let lie = Disagreement::UnseenOutput { output: 27, most: 26 };
+            assert_eq!(claim(status, outcome, 5, 27), Err(lie));
+        }
+        assert_eq!(claim(Status::Failed, outcome, 5, 27), Ok(1));
+    }
 }
 
 #[test]

@@ -5,8 +5,9 @@ use super::{Inner, Quote, now_ms};
 use crate::ApiError;
 use crate::channel::{Completion, Slot};
 use crate::journal::JournalError;
-use crate::ledger::{Disagreement, Outcome};
+use crate::ledger::{Bounds, Disagreement, Outcome};
 use crate::request::Endpoint;
+use crate::stream::tokens_in_json;
 use atoma_types::message::{AUTH_LIFE_MS, Message as _};
 use atoma_types::wire::{self, AUTH_HEADER, Authorization, RECEIPT_HEADER};
 use atoma_types::{Address, Hash32, NodeId, Receipt, RequestAuth, Signed};
@@ -27,6 +28,7 @@ pub(super) struct Request {
     pub(super) endpoint: Endpoint,
     pub(super) body: Bytes,
     pub(super) body_hash: Hash32,
+    pub(super) bounds: Bounds,
 }
 
 /// Why a node gave no answer.
@@ -100,7 +102,7 @@ impl Inner {
             expires_ms: now_ms().saturating_add(AUTH_LIFE_MS),
         };
         let request_hash = auth.signed_hash();
-        let completion = slot.issue(request_hash).await?;
+        let completion = slot.issue(request_hash, request.bounds).await?;
         let voucher = channel.voucher();
         let vouched = voucher.as_ref().map_or(0, |voucher| voucher.message.count);
         let authorization = Authorization { auth: auth.sign(channel.key()), voucher, grants: Vec::new() };
@@ -268,10 +270,8 @@ pub(super) fn disagreed(reason: &Disagreement) -> ApiError {
     ApiError::bad_gateway(format!("the node's account of the answer is wrong: {reason}"))
 }
 
-/// A token has at least one byte of text.
 fn whole_answer(body: &[u8]) -> Outcome {
-    let tokens = u64::try_from(body.len()).unwrap_or(u64::MAX);
-    Outcome::Complete { response_hash: Hash32::of(body), tokens }
+    Outcome::Complete { response_hash: Hash32::of(body), tokens: tokens_in_json(body) }
 }
 
 fn receipt_in(headers: &HeaderMap) -> Result<Option<Signed<Receipt>>, Disagreement> {

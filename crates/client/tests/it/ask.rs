@@ -1,11 +1,12 @@
 //! Asking through a session.
 
-use crate::sim::{MODEL, Manner, PRICE, SimMarket, WORDS, World, chat};
+use crate::sim::{MODEL, Manner, PRICE, SimMarket, WORDS, World, chat, long_chat};
 use atoma_client::channel::Completion;
 use atoma_client::request::Endpoint;
 use atoma_client::session::{Answer, AnswerBody};
 use atoma_client::{ApiError, Policy, Session, SessionConfig};
 use atoma_types::{Amount, Units};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use http::StatusCode;
 use std::path::Path;
@@ -22,7 +23,10 @@ pub(crate) async fn open(world: &World, dir: &TempDir, policy: Policy) -> Sessio
 }
 
 pub(crate) async fn ask(session: &Session, stream: bool) -> Result<Answer, ApiError> {
-    let body = chat(stream);
+    ask_for(session, chat(stream)).await
+}
+
+async fn ask_for(session: &Session, body: Bytes) -> Result<Answer, ApiError> {
     let quote = session.quote(&body).await?;
     session.ask(Endpoint::ChatCompletions, &quote, body).await
 }
@@ -166,6 +170,32 @@ async fn hanging_up_stops_the_node_and_pays_what_arrived() {
     assert_eq!(cost_of(completion), PRICE.cost(Units(7 + 1)).unwrap());
     session.drain().await.unwrap();
     assert_eq!((world.booked(0), world.acknowledged(0)), (1, 1));
+}
+
+#[tokio::test]
+async fn tokens_that_the_request_or_the_answer_cannot_hold_are_not_paid() {
+    let body = |stream| long_chat(stream, 200);
+    let most_input = u64::try_from(body(true).len()).unwrap() + 256;
+    let most_output = u64::try_from(WORDS.concat().len()).unwrap() + 16;
+    let cases = [
+        (Manner::ClaimsInput(most_input), true),
+        // A whole body is one byte longer, for `false`.
+        (Manner::ClaimsInput(most_input + 2), false),
+        (Manner::ClaimsOutput(most_output), true),
+        (Manner::ClaimsOutput(most_output + 1), false),
+    ];
+    for (manner, paid) in cases {
+        for stream in [true, false] {
+            let (world, dir) = (World::start(&[manner]).await, TempDir::new().unwrap());
+            let session = open(&world, &dir, Policy { attempts: 1, ..Policy::default() }).await;
+            if let Ok(answer) = ask_for(&session, body(stream)).await {
+                read(answer).await;
+            }
+            assert_eq!(session.channels()[0].2.ended.is_none(), paid, "{manner:?} {stream}");
+            session.drain().await.unwrap();
+            assert_eq!(world.acknowledged(0), u64::from(paid));
+        }
+    }
 }
 
 #[tokio::test]
