@@ -215,6 +215,7 @@ impl Channel {
             units_free: books.ledger.units_free(),
             acknowledged: books.ledger.acknowledged(),
             owes_voucher: books.ledger.owes_voucher(),
+            has_gap: books.ledger.has_gap(),
             ended: books.ledger.ended().cloned(),
             closing: books.closing,
         }
@@ -289,6 +290,8 @@ pub struct Summary {
     /// Count of the newest voucher that the node is known to hold.
     pub acknowledged: u64,
     pub owes_voucher: bool,
+    /// Whether a receipt waits for one before it.
+    pub has_gap: bool,
     pub ended: Option<Disagreement>,
     pub closing: bool,
 }

@@ -198,6 +198,12 @@ impl Ledger {
         self.ended.is_none() && self.issued.values().any(lacks)
     }
 
+    /// Whether a receipt waits for one before it that has not come.
+    pub fn has_gap(&self) -> bool {
+        let next = self.count().saturating_add(1);
+        self.ended.is_none() && self.waiting.keys().next().is_some_and(|first| *first > next)
+    }
+
     /// Units neither used nor reserved.
     pub fn units_free(&self) -> Units {
         self.terms.granted.saturating_sub(self.total_units).saturating_sub(self.units_reserved)

@@ -225,7 +225,8 @@ impl Session {
         if self.inner.stopping.is_cancelled() {
             return Err(ApiError::unavailable("draining", "shutting down: ask another one"));
         }
-        let request = send::Request { endpoint, body_hash: Hash32::of(&body), body, bounds: quote.bounds };
+        let Quote { streams, bounds, .. } = *quote;
+        let request = send::Request { endpoint, body_hash: Hash32::of(&body), body, streams, bounds };
         self.inner.ask(&request, quote).await
     }
 

@@ -451,6 +451,24 @@ fn the_window_grows_with_what_was_checked() {
 }
 
 #[test]
+fn a_receipt_that_waits_for_an_earlier_one_shows() {
+    let mut world = World::new();
+    world.ask();
+    world.run(&Step::Answer { which: 0, input: 1, output: 1, failed: false }, None).unwrap();
+    // The user hung up and heard no more of it.
+    world.ledger.finish(world.unfinished[0], Outcome::Broken { tokens: 1 }).unwrap();
+    world.ledger.give_up(&world.unfinished[0]);
+    world.ask();
+    world.run(&Step::Answer { which: 0, input: 1, output: 1, failed: false }, None).unwrap();
+    world.run(&Step::Finish { which: 1 }, None).unwrap();
+    assert!(!world.ledger.has_gap());
+    world.run(&Step::Deliver { which: 1 }, None).unwrap();
+    assert!(world.ledger.has_gap());
+    world.run(&Step::Deliver { which: 0 }, None).unwrap();
+    assert_eq!((world.ledger.has_gap(), world.ledger.count()), (false, 2));
+}
+
+#[test]
 fn two_receipts_for_one_count_end_the_channel() {
     let mut world = World::new();
     world.ask();

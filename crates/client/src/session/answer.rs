@@ -10,19 +10,24 @@ use atoma_types::wire::RECEIPT_HEADER;
 use atoma_types::{Address, NodeId};
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use futures::{FutureExt as _, Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// Response header that names the node which answered.
 pub const NODE_HEADER: HeaderName = HeaderName::from_static("x-atoma-node");
 /// Response header that names the stack which paid.
 pub const STACK_HEADER: HeaderName = HeaderName::from_static("x-atoma-stack");
-/// Chunks that are still looked at after the user hung up.
-const LEFTOVER_CHUNKS: usize = 1_024;
+/// How long what was on the way when the user hung up is read: at least, then until nothing comes for a
+/// moment, and at most.
+const HANG_UP_MIN: Duration = Duration::from_millis(200);
+const HANG_UP_QUIET: Duration = Duration::from_millis(5);
+const HANG_UP_MAX: Duration = Duration::from_secs(2);
 
 /// What a node answered.
 pub struct Answer {
@@ -108,43 +113,26 @@ fn passed_on(upstream: &HeaderMap, identity: &Identity) -> HeaderMap {
 /// stream ends with an error event instead of `[DONE]`. Dropped early, it stops the node and accounts for
 /// what had arrived.
 pub struct AnswerStream {
+    /// `None` once nothing more is passed on.
+    reading: Option<Reading>,
+    ready: Option<Bytes>,
+}
+
+/// A node's stream and what was seen of it.
+struct Reading {
     inner: Arc<Inner>,
     upstream: BoxStream<'static, reqwest::Result<Bytes>>,
     scanner: Scanner,
     /// Taken when the answer is accounted for.
     slot: Option<Slot>,
-    ready: Option<Bytes>,
-    over: bool,
 }
 
-impl AnswerStream {
-    pub(super) fn new(
-        inner: Arc<Inner>,
-        upstream: BoxStream<'static, reqwest::Result<Bytes>>,
-        slot: Slot,
-    ) -> Self {
-        Self { inner, upstream, scanner: Scanner::default(), slot: Some(slot), ready: None, over: false }
-    }
-
-    /// Waits for the first bytes.
-    pub(super) async fn prime(&mut self) -> Result<(), ApiError> {
-        match self.upstream.next().await {
-            Some(Ok(chunk)) => {
-                self.ready = Some(self.check(chunk));
-                Ok(())
-            }
-            Some(Err(_)) | None => {
-                self.leave();
-                self.over = true;
-                Err(ApiError::bad_gateway("the node's answer broke off before it began"))
-            }
-        }
-    }
-
-    /// Looks at a chunk and returns what of it is passed on, with an error event in place of what is wrong.
-    fn check(&mut self, chunk: Bytes) -> Bytes {
+impl Reading {
+    /// Looks at a chunk and returns what of it is passed on: the error is the last of it, with an error
+    /// event in place of what is wrong.
+    fn check(&mut self, chunk: Bytes) -> Result<Bytes, Bytes> {
         let checked = match self.scanner.feed(&chunk) {
-            Ok(None) => return chunk,
+            Ok(None) => return Ok(chunk),
             Ok(Some(found)) => match self.slot.take() {
                 Some(slot) => {
                     let tokens = self.scanner.tokens();
@@ -162,21 +150,66 @@ impl AnswerStream {
             }
         };
         match checked {
-            Ok(()) => chunk,
+            Ok(()) => Ok(chunk),
             Err((good, reason)) => {
-                self.over = true;
-                [chunk.get(..good).unwrap_or_default(), &disagreed(&reason).event()].concat().into()
+                Err([chunk.get(..good).unwrap_or_default(), &disagreed(&reason).event()].concat().into())
             }
         }
     }
 
-    /// Accounts for an answer that did not come whole; its receipt is looked for in the background.
-    fn leave(&mut self) {
-        if let Some(slot) = self.slot.take() {
-            let channel = Arc::clone(slot.channel());
-            let request = slot.leave(Outcome::Broken { tokens: self.scanner.tokens() });
-            self.inner.seek_receipt(channel, request);
+    /// The user hung up: reads what was on the way, which may hold the receipt, then stops the node. What
+    /// arrives counts as received, so it is little more than was on the way.
+    async fn hang_up(mut self) {
+        let began = Instant::now();
+        while self.slot.is_some() && began.elapsed() < HANG_UP_MAX {
+            let patience = HANG_UP_MIN.saturating_sub(began.elapsed()).max(HANG_UP_QUIET);
+            let Ok(Some(Ok(chunk))) = tokio::time::timeout(patience, self.upstream.next()).await else {
+                break;
+            };
+            if self.check(chunk).is_err() {
+                break;
+            }
         }
+        self.leave();
+    }
+
+    /// Accounts for an answer that did not come whole; its receipt is looked for in the background.
+    fn leave(self) {
+        let Self { inner, upstream, scanner, slot } = self;
+        // Stops the node: only then is there a receipt.
+        drop(upstream);
+        if let Some(slot) = slot {
+            let channel = Arc::clone(slot.channel());
+            let request = slot.leave(Outcome::Broken { tokens: scanner.tokens() });
+            inner.seek_receipt(channel, request);
+        }
+    }
+}
+
+impl AnswerStream {
+    /// Waits for the first bytes.
+    pub(super) async fn begin(
+        inner: Arc<Inner>,
+        upstream: BoxStream<'static, reqwest::Result<Bytes>>,
+        slot: Slot,
+    ) -> Result<Self, ApiError> {
+        let reading = Reading { inner, upstream, scanner: Scanner::default(), slot: Some(slot) };
+        // Whoever stops waiting here hangs up.
+        let mut stream = Self { reading: Some(reading), ready: None };
+        if let Some(reading) = &mut stream.reading
+            && let Some(Ok(chunk)) = reading.upstream.next().await
+        {
+            let checked = reading.check(chunk);
+            if checked.is_err() {
+                stream.reading = None;
+            }
+            stream.ready = Some(checked.unwrap_or_else(|last| last));
+            return Ok(stream);
+        }
+        if let Some(reading) = stream.reading.take() {
+            reading.leave();
+        }
+        Err(ApiError::bad_gateway("the node's answer broke off before it began"))
     }
 }
 
@@ -187,37 +220,29 @@ impl Stream for AnswerStream {
         if let Some(chunk) = self.ready.take() {
             return Poll::Ready(Some(Ok(chunk)));
         }
-        if self.over {
-            return Poll::Ready(None);
+        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
+        let last = match ready!(reading.upstream.poll_next_unpin(cx)) {
+            Some(Ok(chunk)) => match reading.check(chunk) {
+                Ok(good) => return Poll::Ready(Some(Ok(good))),
+                Err(last) => Some(last),
+            },
+            None if reading.scanner.has_receipt() => None,
+            Some(Err(_)) | None => Some(ApiError::bad_gateway("the node's answer broke off").event()),
+        };
+        if let Some(reading) = self.reading.take() {
+            reading.leave();
         }
-        match ready!(self.upstream.poll_next_unpin(cx)) {
-            Some(Ok(chunk)) => Poll::Ready(Some(Ok(self.check(chunk)))),
-            None if self.scanner.has_receipt() => {
-                self.over = true;
-                Poll::Ready(None)
-            }
-            Some(Err(_)) | None => {
-                self.over = true;
-                self.leave();
-                let error = ApiError::bad_gateway("the node's answer broke off");
-                Poll::Ready(Some(Ok(error.event())))
-            }
-        }
+        Poll::Ready(last.map(Ok))
     }
 }
 
 impl Drop for AnswerStream {
     fn drop(&mut self) {
-        // The user hung up. What has already arrived was received, and the receipt may be among it.
-        for _ in 0..LEFTOVER_CHUNKS {
-            if self.slot.is_none() || self.over {
-                break;
-            }
-            match self.upstream.next().now_or_never() {
-                Some(Some(Ok(chunk))) => drop(self.check(chunk)),
-                Some(Some(Err(_)) | None) | None => break,
-            }
+        let Some(reading) = self.reading.take().filter(|reading| reading.slot.is_some()) else { return };
+        let tasks = reading.inner.tasks.clone();
+        match Handle::try_current() {
+            Ok(runtime) => drop(tasks.spawn_on(reading.hang_up(), &runtime)),
+            Err(_) => reading.leave(),
         }
-        self.leave();
     }
 }

@@ -137,7 +137,7 @@ impl Inner {
     }
 }
 
-/// Acknowledges on idle channels, reads the catalog again, and buys ahead, until the session stops.
+/// Fetches receipts that others wait for, acknowledges on idle channels, reads the catalog again, and buys ahead, until the session stops.
 pub(super) async fn keep(inner: Weak<Inner>, stopping: CancellationToken) {
     let mut ticks = tokio::time::interval(KEEP_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -160,6 +160,9 @@ pub(super) async fn keep(inner: Weak<Inner>, stopping: CancellationToken) {
                 inner.restock(&pool);
             }
             for channel in pool.channels().iter() {
+                if channel.summary().has_gap {
+                    inner.catch_up(channel).await;
+                }
                 let summary = channel.summary();
                 if summary.in_flight == 0 && summary.owes_voucher {
                     inner.acknowledge(channel).await;

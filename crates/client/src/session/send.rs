@@ -28,7 +28,16 @@ pub(super) struct Request {
     pub(super) endpoint: Endpoint,
     pub(super) body: Bytes,
     pub(super) body_hash: Hash32,
+    pub(super) streams: bool,
     pub(super) bounds: Bounds,
+}
+
+impl Request {
+    /// What was seen of an answer that broke off before anything of it could be passed on. A node sends a
+    /// whole answer at once: that none of it arrived does not show how much it made.
+    fn broken_off(&self) -> Outcome {
+        if self.streams { Outcome::Broken { tokens: 0 } } else { Outcome::Unwitnessed }
+    }
 }
 
 /// Why a node gave no answer.
@@ -117,7 +126,7 @@ impl Inner {
             .await;
         let response = match sent {
             Ok(response) => response,
-            Err(error) => return Err(self.lost(slot, &error)),
+            Err(error) => return Err(self.lost(request, slot, &error)),
         };
         if !response.status().is_success() {
             return Err(self.refused(response, slot).await);
@@ -127,15 +136,15 @@ impl Inner {
         if is_event_stream(response.headers()) {
             self.streamed(response, asked).await
         } else {
-            self.whole(response, asked).await
+            self.whole(request, response, asked).await
         }
     }
 
     /// No answer at all: the node may still have served.
-    fn lost(self: &Arc<Self>, slot: Slot, error: &reqwest::Error) -> Failure {
+    fn lost(self: &Arc<Self>, request: &Request, slot: Slot, error: &reqwest::Error) -> Failure {
         let (channel, connected) = (Arc::clone(slot.channel()), !error.is_connect());
         if connected {
-            self.seek_receipt(channel, slot.leave(Outcome::Broken { tokens: 0 }));
+            self.seek_receipt(channel, slot.leave(request.broken_off()));
         } else {
             slot.refuse("the node cannot be reached");
             // It may have moved.
@@ -146,27 +155,29 @@ impl Inner {
         Failure::Elsewhere(ApiError::bad_gateway("the node did not answer"))
     }
 
-    async fn whole(self: &Arc<Self>, response: reqwest::Response, asked: Asked) -> Result<Answer, Failure> {
+    async fn whole(
+        self: &Arc<Self>,
+        request: &Request,
+        response: reqwest::Response,
+        asked: Asked,
+    ) -> Result<Answer, Failure> {
         let (status, headers) = (response.status(), response.headers().clone());
-        let channel = Arc::clone(asked.slot.channel());
-        let body = match read(response, ANSWER_MAX).await {
-            Ok(body) => body,
-            Err(error) => {
-                self.seek_receipt(channel, asked.slot.leave(Outcome::Broken { tokens: 0 }));
-                return Err(Failure::Elsewhere(error));
-            }
-        };
-        let seen = whole_answer(&body);
+        let Asked { slot, completion } = asked;
+        let channel = Arc::clone(slot.channel());
+        let body = read(response, ANSWER_MAX).await;
+        let seen = body.as_ref().map_or_else(|_| request.broken_off(), |body| whole_answer(body));
         let checked = match receipt_in(&headers) {
-            Ok(Some(receipt)) => asked.slot.complete(seen, &receipt),
-            Ok(None) => {
-                let left = asked.slot.leave(seen);
-                self.require_receipt(&channel, left).await
+            Ok(Some(receipt)) => slot.complete(seen, &receipt),
+            Ok(None) if body.is_err() => {
+                self.seek_receipt(Arc::clone(&channel), slot.leave(seen));
+                Ok(())
             }
+            Ok(None) => self.require_receipt(&channel, slot.leave(seen)).await,
             Err(reason) => Err(channel.end(reason)),
         };
         checked.map_err(|reason| Failure::Elsewhere(disagreed(&reason)))?;
-        Ok(Answer::whole(status, &headers, channel.identity(), body, Some(asked.completion)))
+        let body = body.map_err(Failure::Elsewhere)?;
+        Ok(Answer::whole(status, &headers, channel.identity(), body, Some(completion)))
     }
 
     async fn streamed(
@@ -176,28 +187,21 @@ impl Inner {
     ) -> Result<Answer, Failure> {
         let (status, headers) = (response.status(), response.headers().clone());
         let identity = asked.slot.channel().identity().clone();
-        let mut stream = AnswerStream::new(Arc::clone(self), response.bytes_stream().boxed(), asked.slot);
         // Nothing was passed on before the first bytes: until then another node can be asked.
-        if let Err(error) = stream.prime().await {
-            return Err(Failure::Elsewhere(error));
-        }
+        let stream = AnswerStream::begin(Arc::clone(self), response.bytes_stream().boxed(), asked.slot);
+        let stream = stream.await.map_err(Failure::Elsewhere)?;
         Ok(Answer::streamed(status, &headers, &identity, stream, Some(asked.completion)))
     }
 
-    /// Sorts a refusal. A refusal that comes with a receipt is checked like an answer.
+    /// Sorts a refusal.
     async fn refused(self: &Arc<Self>, response: reqwest::Response, slot: Slot) -> Failure {
         let (status, headers) = (response.status(), response.headers().clone());
         let channel = Arc::clone(slot.channel());
-        let body = read(response, REFUSAL_MAX).await.unwrap_or_default();
-        match receipt_in(&headers) {
-            Ok(Some(receipt)) => {
-                if let Err(reason) = slot.complete(whole_answer(&body), &receipt) {
-                    return Failure::Elsewhere(disagreed(&reason));
-                }
-            }
-            Ok(None) => slot.refuse("the node refused it"),
-            Err(reason) => return Failure::Elsewhere(disagreed(&channel.end(reason))),
+        let body = read(response, REFUSAL_MAX).await.ok();
+        if let Err(reason) = account_refusal(slot, &headers, body.as_ref()) {
+            return Failure::Elsewhere(disagreed(&reason));
         }
+        let body = body.unwrap_or_default();
         let refusal = Refusal::read(&body);
         let error = refusal.error(status);
         tracing::debug!(%status, code = refusal.code(), message = error.message, "a node refused");
@@ -222,6 +226,22 @@ impl Inner {
             _ => Failure::Elsewhere(error),
         }
     }
+}
+
+/// A refusal costs nothing. A receipt that comes with it is checked like an answer's, as far as the body
+/// could be read.
+fn account_refusal(slot: Slot, headers: &HeaderMap, body: Option<&Bytes>) -> Result<(), Disagreement> {
+    let channel = Arc::clone(slot.channel());
+    let Some(receipt) = receipt_in(headers).map_err(|reason| channel.end(reason))? else {
+        slot.refuse("the node refused it");
+        return Ok(());
+    };
+    let Receipt { status, units, .. } = receipt.message;
+    if status.is_billable() {
+        return Err(channel.end(Disagreement::ChargedForNothing { status, units }));
+    }
+    let seen = body.map_or(Outcome::Broken { tokens: 0 }, |body| whole_answer(body));
+    slot.complete(seen, &receipt)
 }
 
 /// A request on its way.

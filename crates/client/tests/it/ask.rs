@@ -1,6 +1,6 @@
 //! Asking through a session.
 
-use crate::sim::{MODEL, Manner, PRICE, SimMarket, WORDS, World, chat, long_chat};
+use crate::sim::{BURST, INPUT, MODEL, Manner, PRICE, SimMarket, WORDS, World, chat, long_chat};
 use atoma_client::channel::Completion;
 use atoma_client::request::Endpoint;
 use atoma_client::session::{Answer, AnswerBody};
@@ -170,6 +170,57 @@ async fn hanging_up_stops_the_node_and_pays_what_arrived() {
     assert_eq!(cost_of(completion), PRICE.cost(Units(7 + 1)).unwrap());
     session.drain().await.unwrap();
     assert_eq!((world.booked(0), world.acknowledged(0)), (1, 1));
+}
+
+#[tokio::test]
+async fn hanging_up_on_unread_words_pays_for_those_on_the_way() {
+    let (world, dir) = (World::start(&[Manner::Bursts]).await, TempDir::new().unwrap());
+    let session = open(&world, &dir, Policy::default()).await;
+    let answer = ask_for(&session, long_chat(true, 1_000)).await.unwrap();
+    let AnswerBody::Stream(mut stream) = answer.body else { panic_with("not a stream") };
+    stream.next().await.unwrap().unwrap();
+    while world.words(0) < BURST {
+        tokio::task::yield_now().await;
+    }
+    drop(stream);
+    let completion = answer.completion.unwrap().await.ok();
+    assert_eq!(cost_of(completion), PRICE.cost(Units(INPUT + BURST)).unwrap());
+    world.set_manner(0, Manner::Honest);
+    read(ask(&session, true).await.unwrap()).await;
+    session.drain().await.unwrap();
+    assert_eq!((world.booked(0), world.acknowledged(0), world.purchases()), (2, 2, 1));
+}
+
+#[tokio::test]
+async fn an_honest_node_survives_a_broken_connection() {
+    let manners = [
+        Manner::BreaksWhole { receipt: true },
+        Manner::BreaksWhole { receipt: false },
+        Manner::BreaksRefusal,
+    ];
+    for manner in manners {
+        let (world, dir) = (World::start(&[manner]).await, TempDir::new().unwrap());
+        let session = open(&world, &dir, Policy::default()).await;
+        let error = ask(&session, false).await.unwrap_err();
+        assert_eq!(error.status, StatusCode::BAD_GATEWAY, "{manner:?}");
+        world.set_manner(0, Manner::Honest);
+        let (text, completion) = read(ask(&session, false).await.unwrap()).await;
+        assert!(text.contains(&WORDS.concat()) && cost_of(completion).0 > 0);
+        session.drain().await.unwrap();
+        let counts = (world.booked(0), world.acknowledged(0), world.purchases());
+        assert_eq!(counts, (2, 2, 1), "{manner:?}");
+        world.check_vouchers();
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_charges_is_not_paid() {
+    let (world, dir) = (World::start(&[Manner::ChargesRefusal]).await, TempDir::new().unwrap());
+    let session = open(&world, &dir, Policy::default()).await;
+    ask(&session, false).await.unwrap_err();
+    assert!(session.channels()[0].2.ended.is_some());
+    session.drain().await.unwrap();
+    assert_eq!(world.acknowledged(0), 0);
 }
 
 #[tokio::test]
