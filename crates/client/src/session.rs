@@ -5,6 +5,7 @@ mod buy;
 mod life;
 mod pool;
 mod receipts;
+mod refusal;
 mod send;
 
 pub use answer::{Answer, AnswerBody, AnswerStream, NODE_HEADER, STACK_HEADER};

@@ -66,6 +66,13 @@ impl Answer {
         Self { status, headers, node, stack, body: AnswerBody::Whole(body), completion }
     }
 
+    /// A refusal in our own words.
+    pub(super) fn refusal(status: StatusCode, identity: &Identity, body: Bytes) -> Self {
+        let json = HeaderValue::from_static("application/json");
+        let upstream = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
+        Self::whole(status, &upstream, identity, body, None)
+    }
+
     pub(super) fn streamed(
         status: StatusCode,
         upstream: &HeaderMap,

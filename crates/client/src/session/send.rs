@@ -1,6 +1,7 @@
 //! One request to one node, and what to do with a refusal.
 
 use super::answer::{Answer, AnswerStream};
+use super::refusal::{REFUSAL_MAX, Refusal};
 use super::{Inner, Quote, now_ms};
 use crate::ApiError;
 use crate::channel::{Completion, Slot};
@@ -14,14 +15,11 @@ use atoma_types::{Address, Hash32, NodeId, Receipt, RequestAuth, Signed};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http::{HeaderMap, StatusCode, header};
-use serde::Deserialize;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// Longest answer that is not streamed.
 const ANSWER_MAX: usize = 32 * 1024 * 1024;
-/// Longest refusal.
-const REFUSAL_MAX: usize = 1024 * 1024;
 
 /// A request that may be sent to several nodes in turn.
 pub(super) struct Request {
@@ -201,10 +199,12 @@ impl Inner {
         if let Err(reason) = account_refusal(slot, &headers, body.as_ref()) {
             return Failure::Elsewhere(disagreed(&reason));
         }
-        let body = body.unwrap_or_default();
-        let refusal = Refusal::read(&body);
+        let refusal = Refusal::read(body.as_deref().unwrap_or_default());
         let error = refusal.error(status);
         tracing::debug!(%status, code = refusal.code(), message = error.message, "a node refused");
+        if let Some(body) = refusal.about_request(status) {
+            return Failure::Final(Box::new(Answer::refusal(status, channel.identity(), body)));
+        }
         match (status, refusal.code()) {
             (StatusCode::PAYMENT_REQUIRED, "missing_receipt") => {
                 for receipt in refusal.receipts.iter().filter_map(|text| wire::decode(text).ok()) {
@@ -216,13 +216,6 @@ impl Inner {
                 Failure::Again(error)
             }
             (StatusCode::UNAUTHORIZED, "auth_expired" | "auth_replayed") => Failure::Again(error),
-            (StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED | StatusCode::CONFLICT, _) => {
-                Failure::Elsewhere(ApiError::bad_gateway(error.message))
-            }
-            (StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT, _) => Failure::Elsewhere(error),
-            (status, _) if status.is_client_error() => {
-                Failure::Final(Box::new(Answer::whole(status, &headers, channel.identity(), body, None)))
-            }
             _ => Failure::Elsewhere(error),
         }
     }
@@ -248,42 +241,6 @@ fn account_refusal(slot: Slot, headers: &HeaderMap, body: Option<&Bytes>) -> Res
 struct Asked {
     slot: Slot,
     completion: oneshot::Receiver<Completion>,
-}
-
-#[derive(Default, Deserialize)]
-struct Refusal {
-    #[serde(default)]
-    error: ErrorObject,
-    #[serde(default)]
-    receipts: Vec<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct ErrorObject {
-    #[serde(default)]
-    message: String,
-    #[serde(default)]
-    code: Option<String>,
-}
-
-impl Refusal {
-    fn read(body: &[u8]) -> Self {
-        serde_json::from_slice(body).unwrap_or_default()
-    }
-
-    fn code(&self) -> &str {
-        self.error.code.as_deref().unwrap_or_default()
-    }
-
-    fn error(&self, status: StatusCode) -> ApiError {
-        let message: String = self.error.message.chars().take(500).collect();
-        let message = format!("the node answered {status}: {message}");
-        match status {
-            StatusCode::TOO_MANY_REQUESTS => ApiError::busy(message),
-            StatusCode::SERVICE_UNAVAILABLE => ApiError::unavailable("node_unavailable", message),
-            _ => ApiError::bad_gateway(message),
-        }
-    }
 }
 
 pub(super) fn disagreed(reason: &Disagreement) -> ApiError {

@@ -9,6 +9,7 @@ use atoma_types::{Amount, Units};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::StatusCode;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -273,9 +274,29 @@ async fn a_refusal_that_is_the_requests_fault_is_passed_on() {
     let session = open(&world, &dir, Policy::default()).await;
     let answer = ask(&session, false).await.unwrap();
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(answer.headers["content-type"], "application/json");
     let (text, completion) = read(answer).await;
-    assert!(text.contains("nope") && completion.is_none());
+    let error: Value = serde_json::from_str(&text).unwrap();
+    let expected = json!({"message": "refused", "type": "x", "param": null, "code": "nope"});
+    assert_eq!((&error["error"], completion.is_none()), (&expected, true));
     assert_eq!(world.requests(0), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_no_error_object_is_not_passed_on() {
+    let manners = [Manner::RefusesRaw, Manner::Honest];
+    let (world, dir) = (World::start(&manners).await, TempDir::new().unwrap());
+    let policy = Policy { stacks_per_task: 2, ..Policy::default() };
+    let session = open(&world, &dir, policy).await;
+    session.prepare(MODEL).await.unwrap();
+    for _ in 0..4 {
+        assert_eq!(ask(&session, false).await.unwrap().node.0, 2);
+    }
+    assert!(world.requests(0) > 0);
+    world.set_manner(1, Manner::RefusesRaw);
+    let error = ask(&session, false).await.unwrap_err();
+    assert_eq!((error.status, error.code), (StatusCode::BAD_GATEWAY, "node_failed"));
+    assert!(!error.message.contains("script"));
 }
 
 #[tokio::test]
