@@ -2,7 +2,7 @@
 //! nonces, the node's health, and whoever waits for a receipt.
 
 use crate::journal::{Journal, JournalError, RequestRow};
-use crate::ledger::{Blocked, Bounds, Disagreement, Ledger, Outcome};
+use crate::ledger::{self, Blocked, Bounds, Disagreement, Ledger, Outcome};
 use atoma_types::message::Message as _;
 use atoma_types::{
     Address, Amount, Hash32, NodeId, Price, Receipt, SecretKey, Signed, TaskId, Units, Voucher,
@@ -28,6 +28,22 @@ pub enum Completion {
     Settled { receipt: Box<Signed<Receipt>>, cost: Amount },
     /// Nothing will be paid.
     Unpaid { reason: String },
+}
+
+impl Completion {
+    pub(crate) fn settled(receipt: Signed<Receipt>, price: Price) -> Self {
+        let cost = ledger::cost(price, &receipt.message).unwrap_or(Amount::MAX);
+        Self::Settled { receipt: Box::new(receipt), cost }
+    }
+}
+
+/// A request about to be sent: enough to find out, even after a crash, how it was paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub stack: Address,
+    pub node: NodeId,
+    pub request_hash: Hash32,
+    pub price: Price,
 }
 
 /// What a channel is about; fixed for its life.
@@ -201,6 +217,17 @@ impl Channel {
         self.books().ledger.terms().price
     }
 
+    /// Tells how a request is paid, if that is not known yet. Nobody else may wait for it.
+    pub(crate) fn wait_for(&self, request_hash: Hash32) -> Option<oneshot::Receiver<Completion>> {
+        let mut books = self.books();
+        if !books.ledger.is_open(&request_hash) {
+            return None;
+        }
+        let (waiter, completion) = oneshot::channel();
+        books.waiters.insert(request_hash, waiter);
+        Some(completion)
+    }
+
     pub(crate) fn is_open(&self, request_hash: &Hash32) -> bool {
         self.books().ledger.is_open(request_hash)
     }
@@ -252,8 +279,8 @@ impl Channel {
                     self.freed.notify_one();
                     self.freed.notify_one();
                     let Some(waiter) = books.waiters.remove(&receipt.message.request_hash) else { continue };
-                    let cost = books.ledger.cost(&receipt.message).unwrap_or(Amount::MAX);
-                    let _ = waiter.send(Completion::Settled { receipt: Box::new(receipt), cost });
+                    let price = books.ledger.terms().price;
+                    let _ = waiter.send(Completion::settled(receipt, price));
                 }
                 Ok(())
             }

@@ -10,7 +10,7 @@ use crate::market::MarketError;
 use atoma_types::{Address, Hash32, NodeId, Receipt, Signed, TaskId, Units, Voucher};
 use sqlx::Row;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
 use std::fs::{File, OpenOptions, TryLockError};
 use std::ops::Range;
@@ -282,9 +282,7 @@ impl Journal {
             if from_sql(row.try_get("count")?)? != count {
                 break;
             }
-            let bytes: &[u8] = row.try_get("receipt")?;
-            let receipt = bcs::from_bytes(bytes).map_err(|error| JournalError::Corrupt(error.to_string()))?;
-            history.receipts.push(receipt);
+            history.receipts.push(receipt(row)?);
         }
         for row in &open {
             history
@@ -293,6 +291,26 @@ impl Journal {
         }
         history.ended = ended.map(|row| row.try_get("reason")).transpose()?;
         Ok(history)
+    }
+
+    /// The receipt of a request, if it was settled.
+    pub async fn receipt_of(
+        &self,
+        stack: Address,
+        node: NodeId,
+        request_hash: Hash32,
+    ) -> Result<Option<Signed<Receipt>>, JournalError> {
+        let rows = sqlx::query(
+            "SELECT receipt FROM receipts WHERE stack = ? AND node = ? AND instr(receipt, ?) > 0
+             ORDER BY count DESC",
+        )
+        .bind(stack.as_bytes().to_vec())
+        .bind(to_sql(node.0)?)
+        .bind(request_hash.as_bytes().to_vec())
+        .fetch_all(&self.pool)
+        .await?;
+        let receipts: Vec<Signed<Receipt>> = rows.iter().map(receipt).collect::<Result<_, _>>()?;
+        Ok(receipts.into_iter().find(|receipt| receipt.message.request_hash == request_hash))
     }
 
     /// A stack's receipts, newest first.
@@ -306,12 +324,7 @@ impl Journal {
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await?;
-        rows.iter()
-            .map(|row| {
-                let bytes: &[u8] = row.try_get("receipt")?;
-                bcs::from_bytes(bytes).map_err(|error| JournalError::Corrupt(error.to_string()))
-            })
-            .collect()
+        rows.iter().map(receipt).collect()
     }
 
     /// Keeps a request; returns when it is safe from a crash of this process.
@@ -375,6 +388,11 @@ async fn lock_file(path: &Path) -> Result<File, JournalError> {
         }
     }
     Err(JournalError::InUse { path: path.display().to_string() })
+}
+
+fn receipt(row: &SqliteRow) -> Result<Signed<Receipt>, JournalError> {
+    let bytes: &[u8] = row.try_get("receipt")?;
+    bcs::from_bytes(bytes).map_err(|error| JournalError::Corrupt(error.to_string()))
 }
 
 fn to_sql(value: u64) -> Result<i64, JournalError> {

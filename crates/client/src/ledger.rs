@@ -300,12 +300,6 @@ impl Ledger {
         self.acknowledged = self.acknowledged.max(count.min(self.count()));
     }
 
-    /// What an answer cost: the difference of the price at the channel's totals after and before it.
-    pub fn cost(&self, receipt: &Receipt) -> Result<Amount, ArithmeticError> {
-        let after = self.terms.price.cost(receipt.total_units)?;
-        after.sub(self.terms.price.cost(receipt.total_units.sub(receipt.units)?)?)
-    }
-
     fn alive(&self) -> Result<(), Disagreement> {
         self.ended.clone().map_or(Ok(()), Err)
     }
@@ -392,6 +386,11 @@ impl Ledger {
         self.total_units = expected;
         Ok(())
     }
+}
+
+/// What an answer costs: the difference of the price at the channel's totals after and before it.
+pub(crate) fn cost(price: Price, receipt: &Receipt) -> Result<Amount, ArithmeticError> {
+    price.cost(receipt.total_units)?.sub(price.cost(receipt.total_units.sub(receipt.units)?)?)
 }
 
 /// Tokens are plausible for the request, the charge follows from tokens, weights and status, and is within

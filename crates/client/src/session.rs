@@ -13,7 +13,7 @@ pub use life::{ChannelView, LifeError, StackView};
 
 use crate::ApiError;
 use crate::catalog::Catalog;
-use crate::channel::lock;
+use crate::channel::{Completion, Sent, lock};
 use crate::journal::{Journal, JournalError};
 use crate::ledger::Bounds;
 use crate::market::{Market, MarketError};
@@ -21,6 +21,7 @@ use crate::request::{Endpoint, RequestView};
 use atoma_types::onchain::Task;
 use atoma_types::{Amount, Hash32, Price, TaskId, Units};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use pool::Pool;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -112,6 +113,19 @@ pub struct Quote {
     pub max_cost: Amount,
     /// What an answer may claim at most.
     pub bounds: Bounds,
+}
+
+/// Whoever must know of a request before it is sent.
+pub trait Note: Sync {
+    /// Writes it down. If that fails, the request is not sent.
+    fn before_send(&self, sent: Sent) -> BoxFuture<'_, Result<(), ApiError>>;
+}
+
+/// Nobody.
+impl Note for () {
+    fn before_send(&self, _: Sent) -> BoxFuture<'_, Result<(), ApiError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// A wallet's standing with the market. Clones share it.
@@ -223,12 +237,29 @@ impl Session {
     /// Sends a quoted body to a node, to another if the first fails before its first byte, and gives the
     /// answer's bytes as they are.
     pub async fn ask(&self, endpoint: Endpoint, quote: &Quote, body: Bytes) -> Result<Answer, ApiError> {
+        self.ask_noting(endpoint, quote, body, &()).await
+    }
+
+    /// Like [`ask`](Self::ask), and no request is sent before it was noted. If several nodes are tried, the
+    /// last one noted gives the answer.
+    pub async fn ask_noting(
+        &self,
+        endpoint: Endpoint,
+        quote: &Quote,
+        body: Bytes,
+        note: &dyn Note,
+    ) -> Result<Answer, ApiError> {
         if self.inner.stopping.is_cancelled() {
             return Err(ApiError::unavailable("draining", "shutting down: ask another one"));
         }
         let Quote { streams, bounds, .. } = *quote;
-        let request = send::Request { endpoint, body_hash: Hash32::of(&body), body, streams, bounds };
+        let request = send::Request { endpoint, body_hash: Hash32::of(&body), body, streams, bounds, note };
         self.inner.ask(&request, quote).await
+    }
+
+    /// How a request that an earlier run noted is paid. Waits until its receipt was found, or given up.
+    pub async fn completion_of(&self, sent: &Sent) -> Result<Completion, JournalError> {
+        self.inner.completion_of(sent).await
     }
 
     /// Buys what the policy asks for of this model, ahead of the first request.

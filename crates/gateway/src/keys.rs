@@ -122,7 +122,7 @@ impl Key {
 
     /// Sets aside the most that a request can cost.
     pub(crate) fn reserve(self: &Arc<Self>, most: Amount) -> Result<Hold, ApiError> {
-        let mut account = self.account();
+        let account = self.account();
         let used = account.spent.add(account.reserved).and_then(|used| used.add(most));
         let within = match (used, account.budget) {
             (Ok(used), Some(budget)) => used <= budget,
@@ -132,8 +132,17 @@ impl Key {
         if !within {
             return Err(exhausted(&account, most));
         }
-        account.reserved = Amount(account.reserved.0.saturating_add(most.0));
-        Ok(Hold { key: Arc::clone(self), amount: most })
+        Ok(self.hold(account, most))
+    }
+
+    /// Sets aside again what was set aside before a crash, whatever the budget is now.
+    pub(crate) fn reserve_again(self: &Arc<Self>, most: Amount) -> Hold {
+        self.hold(self.account(), most)
+    }
+
+    fn hold(self: &Arc<Self>, mut account: MutexGuard<'_, Account>, amount: Amount) -> Hold {
+        account.reserved = Amount(account.reserved.0.saturating_add(amount.0));
+        Hold { key: Arc::clone(self), amount }
     }
 
     /// Follows what an operator changed.
@@ -172,14 +181,20 @@ impl Hold {
         &self.key
     }
 
-    /// Spends what the request cost, never more than was set aside, and gives back the rest. Returns what
-    /// was spent.
-    pub(crate) fn settle(self, cost: Amount) -> Amount {
+    pub(crate) fn amount(&self) -> Amount {
+        self.amount
+    }
+
+    /// Keeps it set aside until the process ends.
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
+
+    /// Spends what the request cost, never more than was set aside, and gives back the rest.
+    pub(crate) fn settle(self, cost: Amount) {
         let cost = cost.min(self.amount);
         let mut account = self.key.account();
         account.spent = Amount(account.spent.0.saturating_add(cost.0));
-        drop(account);
-        cost
     }
 }
 
@@ -209,6 +224,11 @@ impl Keys {
                 None => bucket.push(Arc::new(Key::new(row))),
             }
         }
+    }
+
+    pub(crate) fn by_id(&self, id: KeyId) -> Option<Arc<Key>> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.values().flatten().find(|key| key.id == id).cloned()
     }
 
     /// The key with this secret, unless it is disabled.
@@ -300,6 +320,19 @@ mod tests {
         assert_eq!(bearer(&HeaderMap::new()).unwrap_err().status, StatusCode::UNAUTHORIZED);
     }
 
+    #[test]
+    fn what_was_in_flight_before_a_crash_counts_in_full() {
+        let key = Arc::new(Key::new(row("atoma-x", Some(100))));
+        let before = key.reserve_again(Amount(60));
+        assert!(key.reserve(Amount(41)).is_err());
+        let now = key.reserve(Amount(40)).unwrap();
+        drop(now);
+        before.settle(Amount(10));
+        let unknown = key.reserve(Amount(90)).unwrap();
+        unknown.keep();
+        assert!(key.reserve(Amount(1)).is_err());
+    }
+
     proptest! {
         #[test]
         fn a_budget_is_never_exceeded_and_nothing_is_lost(
@@ -316,9 +349,8 @@ mod tests {
                     0 => {}
                     1 => drop(holds.pop()),
                     _ => if let Some((hold, cost)) = holds.pop() {
-                        let most = hold.amount.0;
-                        prop_assert_eq!(hold.settle(Amount(cost)).0, cost.min(most));
-                        spent += cost.min(most);
+                        spent += cost.min(hold.amount.0);
+                        hold.settle(Amount(cost));
                     }
                 }
                 let balance = key.balance();

@@ -3,13 +3,13 @@
 use crate::config::{ConfigError, GatewayConfig};
 use crate::keys::{self, CreatedKey, Hold, Key, Keys, NewKey};
 use crate::metrics::{InFlight, Metrics, add};
-use crate::store::{Store, StoreError, UsageRow, now_ms};
-use atoma_client::channel::Completion;
+use crate::store::{Reservation, ReservationId, Store, StoreError, UsageRow, now_ms};
+use atoma_client::channel::{Completion, Sent};
 use atoma_client::journal::JournalError;
 use atoma_client::market::Market;
 use atoma_client::proxy::{model_list, not_found, read_body};
 use atoma_client::request::Endpoint;
-use atoma_client::session::{Answer, AnswerBody, LifeError, OpenError, Quote};
+use atoma_client::session::{Answer, AnswerBody, LifeError, Note, OpenError, Quote};
 use atoma_client::{ApiError, Session, SessionConfig};
 use atoma_types::Address;
 use axum::body::Body;
@@ -20,6 +20,7 @@ use axum::serve::ListenerExt as _;
 use axum::{Json, Router};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -89,6 +90,33 @@ struct Admitted {
     hold: Hold,
 }
 
+/// What settles a request: who pays, and what is set aside.
+struct Account {
+    reservation: ReservationId,
+    model: String,
+    hold: Hold,
+}
+
+/// Writes down what a request may cost.
+struct Notebook<'a> {
+    store: &'a Store,
+    account: &'a Account,
+}
+
+impl Note for Notebook<'_> {
+    fn before_send(&self, sent: Sent) -> BoxFuture<'_, Result<(), ApiError>> {
+        let Account { reservation: id, model, hold } = self.account;
+        let (key, most) = (hold.key().id, hold.amount());
+        let reservation = Reservation { id: *id, key, most, model: model.clone(), sent };
+        Box::pin(async move {
+            self.store.reserve(reservation).await.map_err(|error| {
+                tracing::error!(%error, "cannot set a budget aside");
+                ApiError::unavailable("store_failed", "the gateway cannot keep its books now")
+            })
+        })
+    }
+}
+
 type Reply = oneshot::Sender<Result<Answer, ApiError>>;
 
 /// Starts a gateway with a wallet's standing in a market.
@@ -103,6 +131,7 @@ pub async fn spawn(config: GatewayConfig, market: Arc<dyn Market>) -> Result<Gat
     let session = Session::open(session_config, market).await?;
     let keys = Keys::default();
     keys.load(store.keys().await?);
+    let unresolved = store.reservations().await?;
     let stop = CancellationToken::new();
     let gateway = Arc::new(Gateway {
         session: session.clone(),
@@ -112,6 +141,9 @@ pub async fn spawn(config: GatewayConfig, market: Arc<dyn Market>) -> Result<Gat
         accounting: TaskTracker::new(),
         stop: stop.clone(),
     });
+    for reservation in unresolved {
+        gateway.resume(reservation);
+    }
     tokio::spawn(Arc::clone(&gateway).follow_keys());
     tokio::spawn(stock(session.clone(), config.models));
     let (app, stopped) = (router(Arc::clone(&gateway)), stop.clone().cancelled_owned());
@@ -237,16 +269,40 @@ impl Gateway {
     /// Asks, hands the answer on, and settles the key's budget when it is known what it cost.
     async fn pay(self: Arc<Self>, endpoint: Endpoint, admitted: Admitted, reply: Reply) {
         let Admitted { body, quote, hold } = admitted;
-        let mut answered = self.session.ask(endpoint, &quote, body).await;
+        let reservation = self.store.new_reservation();
+        let account = Account { reservation, model: quote.model.clone(), hold };
+        let notebook = Notebook { store: &self.store, account: &account };
+        let mut answered = self.session.ask_noting(endpoint, &quote, body, &notebook).await;
         let completion = answered.as_mut().ok().and_then(|answer| answer.completion.take());
         // If nobody waits any more, dropping the answer stops the node.
         drop(reply.send(answered));
-        let Some(completion) = completion else { return };
-        let model = quote.model;
-        match completion.await {
-            Ok(Completion::Settled { receipt, cost }) => {
+        match completion {
+            Some(completion) => self.settle(account, completion.await.ok()).await,
+            None => self.store.release(reservation).await,
+        }
+    }
+
+    /// Finds out how a request is paid that was in flight when the last process ended. Until then all it may
+    /// cost counts.
+    fn resume(self: &Arc<Self>, reservation: Reservation) {
+        let Reservation { id, key, most, model, sent } = reservation;
+        let Some(key) = self.keys.by_id(key) else { return };
+        let account = Account { reservation: id, model, hold: key.reserve_again(most) };
+        let gateway = Arc::clone(self);
+        self.accounting.spawn(async move {
+            let completion = gateway.session.completion_of(&sent).await;
+            let completion =
+                completion.inspect_err(|error| tracing::error!(%error, "cannot account for a request"));
+            gateway.settle(account, completion.ok()).await;
+        });
+    }
+
+    async fn settle(&self, account: Account, completion: Option<Completion>) {
+        let Account { reservation, model, hold } = account;
+        match completion {
+            Some(Completion::Settled { receipt, cost }) => {
                 let key = hold.key().id;
-                let cost = hold.settle(cost);
+                let cost = cost.min(hold.amount());
                 let message = &receipt.message;
                 if message.status.is_billable() {
                     add(&self.metrics.input_tokens, message.input);
@@ -255,13 +311,18 @@ impl Gateway {
                 add(&self.metrics.paid, 1);
                 add(&self.metrics.units, message.units.0);
                 add(&self.metrics.cost, cost.0);
-                self.store.record(UsageRow { key, at_ms: now_ms(), model, cost, receipt: *receipt }).await;
+                let row = UsageRow { reservation, key, at_ms: now_ms(), model, cost, receipt: *receipt };
+                // Handed over before the balance shows it, so that whoever sees it spent finds the row.
+                self.store.record(row).await;
+                hold.settle(cost);
             }
-            Ok(Completion::Unpaid { reason }) => {
+            Some(Completion::Unpaid { reason }) => {
                 tracing::debug!(reason, "an answer was not paid");
                 add(&self.metrics.unpaid, 1);
+                self.store.release(reservation).await;
             }
-            Err(_) => add(&self.metrics.unpaid, 1),
+            // Not known in this process any more: the next start finds out.
+            None => hold.keep(),
         }
     }
 
@@ -318,10 +379,10 @@ async fn usage(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Resul
         tracing::error!(%error, "cannot read usage");
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "usage cannot be read")
     };
+    let balance = key.balance();
     gateway.store.flush().await.map_err(broken)?;
     let totals = gateway.store.totals(key.id).await.map_err(broken)?;
     let entries = gateway.store.usage(key.id, USAGE_LISTED).await.map_err(broken)?;
-    let balance = key.balance();
     Ok(Json(json!({
         "object": "usage",
         "key": format!("…{}", key.last4),

@@ -1,20 +1,25 @@
-//! Keys and usage in SQLite. Usage is written behind, a batch per commit.
+//! Keys, what they spent, and what they may still owe, in SQLite. One task writes, everything queued in one
+//! commit. What a request may cost is committed before it is sent, what it did cost replaces that in one
+//! transaction: a kill at any moment forgets neither.
+
+mod writer;
 
 use crate::keys::{CreatedKey, KeyId, KeyRow, NewKey, hash_of, last4, new_secret};
-use atoma_types::{Amount, Hash32, Receipt, Signed};
+use atoma_client::channel::Sent;
+use atoma_types::{Address, Amount, Hash32, NodeId, Price, Receipt, Signed};
 use serde::Serialize;
+use sqlx::Row;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
+use writer::Entry;
 
 const QUEUE: usize = 8_192;
-const BATCH: usize = 512;
-/// Rows in one statement, below SQLite's limit of bound values.
-const ROWS: usize = 64;
 const NAME_MAX: usize = 128;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -29,6 +34,22 @@ CREATE TABLE IF NOT EXISTS usage (
     output INTEGER NOT NULL, units INTEGER NOT NULL, cost INTEGER NOT NULL, receipt BLOB NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS usage_of ON usage (key, id);
+CREATE TABLE IF NOT EXISTS totals (
+    key INTEGER PRIMARY KEY, requests INTEGER NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL,
+    units INTEGER NOT NULL, cost INTEGER NOT NULL
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS usage_totals AFTER INSERT ON usage BEGIN
+    INSERT INTO totals VALUES (NEW.key, 1, NEW.input, NEW.output, NEW.units, NEW.cost)
+    ON CONFLICT (key) DO UPDATE SET
+        requests = requests + 1, input = input + excluded.input, output = output + excluded.output,
+        units = units + excluded.units, cost = cost + excluded.cost;
+END;
+INSERT INTO totals SELECT key, COUNT(*), SUM(input), SUM(output), SUM(units), SUM(cost)
+    FROM usage WHERE NOT EXISTS (SELECT 1 FROM totals) GROUP BY key;
+CREATE TABLE IF NOT EXISTS reservations (
+    id INTEGER PRIMARY KEY, key INTEGER NOT NULL, most INTEGER NOT NULL, model TEXT NOT NULL,
+    stack BLOB NOT NULL, node INTEGER NOT NULL, request_hash BLOB NOT NULL, price INTEGER NOT NULL
+) STRICT;
 ";
 
 /// The store could not be used.
@@ -54,9 +75,25 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+/// Number of what is set aside for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReservationId(i64);
+
+/// What is set aside for a request about to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reservation {
+    pub(crate) id: ReservationId,
+    pub(crate) key: KeyId,
+    pub(crate) most: Amount,
+    pub(crate) model: String,
+    pub(crate) sent: Sent,
+}
+
 /// One paid request of a key.
 #[derive(Clone, Debug)]
 pub(crate) struct UsageRow {
+    /// What was set aside for it and no longer is.
+    pub(crate) reservation: ReservationId,
     pub(crate) key: KeyId,
     /// By this machine's clock, not the node's.
     pub(crate) at_ms: u64,
@@ -95,12 +132,7 @@ pub struct UsageEntry {
 pub struct Store {
     pool: SqlitePool,
     queue: mpsc::Sender<Entry>,
-}
-
-#[derive(Debug)]
-enum Entry {
-    Usage(Box<UsageRow>),
-    Flush(oneshot::Sender<Result<(), StoreError>>),
+    reservations: Arc<AtomicI64>,
 }
 
 impl Store {
@@ -116,11 +148,15 @@ impl Store {
             .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().max_connections(2).connect_with(options).await?;
+        let pool = SqlitePoolOptions::new().max_connections(2).connect_with(options.clone()).await?;
         sqlx::raw_sql(SCHEMA).execute(&pool).await?;
+        let last: i64 =
+            sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM reservations").fetch_one(&pool).await?;
+        // Of its own, so that no reader makes a request wait.
+        let batches = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
         let (queue, entries) = mpsc::channel(QUEUE);
-        tokio::spawn(write_behind(pool.clone(), entries));
-        Ok(Self { pool, queue })
+        tokio::spawn(writer::write_behind(batches, entries, writer::wal_of(path)));
+        Ok(Self { pool, queue, reservations: Arc::new(AtomicI64::new(last)) })
     }
 
     /// Makes a key. Its secret is returned here and kept nowhere.
@@ -157,9 +193,8 @@ impl Store {
     /// Every key with what it spent.
     pub async fn keys(&self) -> Result<Vec<KeyRow>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, hash, last4, name, budget, disabled,
-                    (SELECT COALESCE(SUM(cost), 0) FROM usage WHERE usage.key = keys.id) AS spent
-             FROM keys ORDER BY id",
+            "SELECT id, hash, last4, name, budget, disabled, COALESCE(cost, 0) AS spent
+             FROM keys LEFT JOIN totals ON totals.key = keys.id ORDER BY id",
         )
         .fetch_all(&self.pool)
         .await?;
@@ -167,14 +202,11 @@ impl Store {
     }
 
     pub async fn totals(&self, key: KeyId) -> Result<Totals, StoreError> {
-        let row = sqlx::query(
-            "SELECT COUNT(*) AS requests, COALESCE(SUM(input), 0) AS input, COALESCE(SUM(output), 0) AS output,
-                    COALESCE(SUM(units), 0) AS units, COALESCE(SUM(cost), 0) AS cost
-             FROM usage WHERE key = ?",
-        )
-        .bind(key.0)
-        .fetch_one(&self.pool)
-        .await?;
+        let row = sqlx::query("SELECT requests, input, output, units, cost FROM totals WHERE key = ?")
+            .bind(key.0)
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(row) = row else { return Ok(Totals::default()) };
         Ok(Totals {
             requests: from_sql(row.try_get("requests")?)?,
             input_tokens: from_sql(row.try_get("input")?)?,
@@ -197,103 +229,74 @@ impl Store {
         rows.iter().map(usage_entry).collect()
     }
 
-    /// Keeps a paid request, soon. Waits only if the writer is far behind.
+    /// What was set aside when the last process ended and is not known to be spent or free.
+    pub(crate) async fn reservations(&self) -> Result<Vec<Reservation>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM reservations ORDER BY id").fetch_all(&self.pool).await?;
+        rows.iter().map(reservation).collect()
+    }
+
+    pub(crate) fn new_reservation(&self) -> ReservationId {
+        ReservationId(self.reservations.fetch_add(1, Ordering::Relaxed).saturating_add(1))
+    }
+
+    /// Sets aside what a request may cost, in place of what was set aside under the same number. Returns when
+    /// a kill cannot undo it.
+    pub(crate) async fn reserve(&self, reservation: Reservation) -> Result<(), StoreError> {
+        self.written(|done| Entry::Reserve(Box::new(reservation), done)).await
+    }
+
+    /// Sets nothing aside any more, soon: the request costs nothing.
+    pub(crate) async fn release(&self, reservation: ReservationId) {
+        self.later(Entry::Release(reservation)).await;
+    }
+
+    /// Keeps a paid request in place of what was set aside for it, soon.
     pub(crate) async fn record(&self, row: UsageRow) {
-        if self.queue.send(Entry::Usage(Box::new(row))).await.is_err() {
-            tracing::error!("the key database's writer is gone; usage is lost");
-        }
+        self.later(Entry::Usage(Box::new(row))).await;
     }
 
     /// Returns when everything handed over so far is stored.
     pub async fn flush(&self) -> Result<(), StoreError> {
+        self.written(Entry::Flush).await
+    }
+
+    /// Waits only if the writer is far behind. What is lost here is found again by the next start.
+    async fn later(&self, entry: Entry) {
+        if self.queue.send(entry).await.is_err() {
+            tracing::error!("the key database's writer is gone");
+        }
+    }
+
+    async fn written(
+        &self,
+        entry: impl FnOnce(oneshot::Sender<Result<(), StoreError>>) -> Entry,
+    ) -> Result<(), StoreError> {
         let closed = || StoreError::Database("its writer is gone".into());
         let (done, written) = oneshot::channel();
-        self.queue.send(Entry::Flush(done)).await.map_err(|_| closed())?;
+        self.queue.send(entry(done)).await.map_err(|_| closed())?;
         written.await.map_err(|_| closed())?
     }
 }
 
-async fn write_behind(pool: SqlitePool, mut entries: mpsc::Receiver<Entry>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while entries.recv_many(&mut batch, BATCH).await > 0 {
-        let written = write(&pool, &batch).await;
-        if let Err(error) = &written {
-            tracing::error!(%error, "usage could not be written");
-        }
-        for entry in batch.drain(..) {
-            if let Entry::Flush(done) = entry {
-                let _ = done.send(written.clone());
-            }
-        }
-    }
+fn reservation(row: &SqliteRow) -> Result<Reservation, StoreError> {
+    let corrupt = |what: &str| StoreError::Corrupt(format!("a reservation's {what}"));
+    let (stack, request_hash): (&[u8], &[u8]) = (row.try_get("stack")?, row.try_get("request_hash")?);
+    let sent = Sent {
+        stack: Address::from_bytes(stack).map_err(|_| corrupt("stack"))?,
+        node: NodeId(from_sql(row.try_get("node")?)?),
+        request_hash: request_hash.try_into().map(Hash32).map_err(|_| corrupt("request"))?,
+        price: Price(from_sql(row.try_get("price")?)?),
+    };
+    Ok(Reservation {
+        id: ReservationId(row.try_get("id")?),
+        key: KeyId(row.try_get("key")?),
+        most: Amount(from_sql(row.try_get("most")?)?),
+        model: row.try_get("model")?,
+        sent,
+    })
 }
 
-/// Stores a batch. A row that cannot be stored is logged and left out; the others do not suffer for it.
-async fn write(pool: &SqlitePool, batch: &[Entry]) -> Result<(), StoreError> {
-    let mut values = Vec::with_capacity(batch.len());
-    for entry in batch {
-        let Entry::Usage(row) = entry else { continue };
-        match bound(row) {
-            Ok(value) => values.push(value),
-            Err(error) => tracing::error!(%error, key = row.key.0, "a request's usage is left out"),
-        }
-    }
-    let mut tx = pool.begin().await?;
-    for rows in values.chunks(ROWS) {
-        match insert(&mut tx, rows).await {
-            Err(error) if is_about_a_row(&error) => {
-                for row in rows {
-                    match insert(&mut tx, std::slice::from_ref(row)).await {
-                        Err(error) if is_about_a_row(&error) => {
-                            tracing::error!(%error, key = row.0.0, "a request's usage is left out");
-                        }
-                        inserted => inserted?,
-                    }
-                }
-            }
-            inserted => inserted?,
-        }
-    }
-    Ok(tx.commit().await?)
-}
-
-/// Whether the database works and only this row does not fit.
-fn is_about_a_row(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| !matches!(error.kind(), sqlx::error::ErrorKind::Other))
-}
-
-async fn insert(tx: &mut SqliteConnection, rows: &[Bound<'_>]) -> Result<(), sqlx::Error> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO usage (key, at_ms, model, stack, node, input, output, units, cost, receipt) ",
-    );
-    query.push_values(rows, |mut one, (key, model, stack, numbers, receipt)| {
-        let [at_ms, node, input, output, units, cost] = *numbers;
-        one.push_bind(key.0).push_bind(at_ms).push_bind(*model).push_bind(stack.clone());
-        one.push_bind(node).push_bind(input).push_bind(output).push_bind(units).push_bind(cost);
-        one.push_bind(receipt.clone());
-    });
-    query.build().execute(tx).await?;
-    Ok(())
-}
-
-type Bound<'a> = (KeyId, &'a str, String, [i64; 6], Vec<u8>);
-
-fn bound(row: &UsageRow) -> Result<Bound<'_>, StoreError> {
-    let receipt = &row.receipt.message;
-    // What a node claims must not keep a row from being stored; the receipt itself is kept as it is.
-    let numbers = [
-        to_sql(row.at_ms)?,
-        to_sql(receipt.node.0)?,
-        clamped(receipt.input),
-        clamped(receipt.output),
-        i64::try_from(receipt.units.0).unwrap_or(i64::MAX),
-        to_sql(row.cost.0)?,
-    ];
-    let bytes = bcs::to_bytes(&row.receipt).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    Ok((row.key, row.model.as_str(), receipt.stack.to_string(), numbers, bytes))
-}
-
-fn key_row(row: &sqlx::sqlite::SqliteRow) -> Result<KeyRow, StoreError> {
+fn key_row(row: &SqliteRow) -> Result<KeyRow, StoreError> {
     let hash: &[u8] = row.try_get("hash")?;
     let budget: Option<i64> = row.try_get("budget")?;
     Ok(KeyRow {
@@ -310,7 +313,7 @@ fn key_row(row: &sqlx::sqlite::SqliteRow) -> Result<KeyRow, StoreError> {
     })
 }
 
-fn usage_entry(row: &sqlx::sqlite::SqliteRow) -> Result<UsageEntry, StoreError> {
+fn usage_entry(row: &SqliteRow) -> Result<UsageEntry, StoreError> {
     let bytes: &[u8] = row.try_get("receipt")?;
     let receipt: Signed<Receipt> =
         bcs::from_bytes(bytes).map_err(|error| StoreError::Corrupt(error.to_string()))?;
@@ -348,15 +351,97 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// At most what a sum over very many rows still holds.
-fn clamped(value: u64) -> i64 {
-    i64::from(u32::try_from(value).unwrap_or(u32::MAX))
-}
-
 fn to_sql(value: u64) -> Result<i64, StoreError> {
     i64::try_from(value).map_err(|_| StoreError::Corrupt(format!("{value} is out of range")))
 }
 
 fn from_sql(value: i64) -> Result<u64, StoreError> {
     u64::try_from(value).map_err(|_| StoreError::Corrupt(format!("{value} is out of range")))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use atoma_types::message::Message as _;
+    use atoma_types::{SecretKey, Status, Units};
+
+    fn receipt(units: u64) -> Signed<Receipt> {
+        let hash = Hash32::ZERO;
+        Receipt {
+            db: Address::TWO,
+            stack: Address::THREE,
+            node: NodeId(1),
+            request_hash: hash,
+            response_hash: hash,
+            input: 1,
+            output: 2,
+            units: Units(units),
+            total_units: Units(units),
+            count: 1,
+            root: hash,
+            work: hash,
+            replica_hash: hash,
+            status: Status::Complete,
+            finished_ms: 5,
+        }
+        .sign(&SecretKey::from_seed([1; 32]))
+    }
+
+    fn reservation(id: ReservationId, key: KeyId, most: u64) -> Reservation {
+        let request_hash = Hash32::of(&most.to_le_bytes());
+        let sent = Sent { stack: Address::THREE, node: NodeId(1), request_hash, price: Price(7) };
+        Reservation { id, key, most: Amount(most), model: "m".into(), sent }
+    }
+
+    fn paid(reservation: ReservationId, key: KeyId, cost: u64) -> UsageRow {
+        let (model, cost, receipt) = ("m".into(), Amount(cost), receipt(cost));
+        UsageRow { reservation, key, at_ms: 1, model, cost, receipt }
+    }
+
+    #[tokio::test]
+    async fn what_is_set_aside_is_there_without_the_process_that_did_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys.db");
+        let store = Store::open(&path).await.unwrap();
+        let key = store.create_key(NewKey::default()).await.unwrap().id;
+        let ids = [(); 4].map(|()| store.new_reservation());
+        let all = ids.map(|id| store.reserve(reservation(id, key, 100)));
+        futures::future::try_join_all(all).await.unwrap();
+        store.reserve(reservation(ids[0], key, 200)).await.unwrap();
+        // Another process sees it, whatever becomes of this one.
+        let other = Store::open(&path).await.unwrap();
+        let expected = ids.map(|id| reservation(id, key, if id == ids[0] { 200 } else { 100 }));
+        assert_eq!(other.reservations().await.unwrap(), expected);
+        assert!(!ids.contains(&other.new_reservation()));
+
+        store.record(paid(ids[0], key, 150)).await;
+        store.release(ids[1]).await;
+        store.flush().await.unwrap();
+        assert_eq!(other.reservations().await.unwrap(), expected[2..]);
+        assert_eq!(other.keys().await.unwrap()[0].spent, Amount(150));
+    }
+
+    #[tokio::test]
+    async fn totals_are_the_sums_and_older_files_get_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys.db");
+        let store = Store::open(&path).await.unwrap();
+        let (one, two) = (store.create_key(NewKey::default()), store.create_key(NewKey::default()));
+        let (one, two) = (one.await.unwrap().id, two.await.unwrap().id);
+        for n in 1..=300 {
+            store.record(paid(store.new_reservation(), if n % 3 == 0 { two } else { one }, n)).await;
+        }
+        store.flush().await.unwrap();
+        let of_one =
+            Totals { requests: 200, input_tokens: 200, output_tokens: 400, units: 30_000, cost: 30_000 };
+        assert_eq!(store.totals(one).await.unwrap(), of_one);
+        assert_eq!(store.totals(two).await.unwrap().cost, 15_150);
+        assert_eq!(store.totals(KeyId(9)).await.unwrap(), Totals::default());
+        sqlx::raw_sql("DROP TABLE totals; DROP TRIGGER usage_totals;").execute(&store.pool).await.unwrap();
+        let store = Store::open(&path).await.unwrap();
+        assert_eq!(store.totals(one).await.unwrap(), of_one);
+        let spent: Vec<_> = store.keys().await.unwrap().iter().map(|key| key.spent.0).collect();
+        assert_eq!(spent, [30_000, 15_150]);
+    }
 }

@@ -3,7 +3,8 @@
 
 use super::send::read;
 use super::{CATALOG_LIFE, Inner};
-use crate::channel::Channel;
+use crate::channel::{Channel, Completion, Sent};
+use crate::journal::JournalError;
 use crate::ledger::Disagreement;
 use atoma_types::wire;
 use atoma_types::{Hash32, Receipt, Signed};
@@ -61,6 +62,23 @@ impl Inner {
             }
         }
         Err(channel.end(Disagreement::NoReceipt))
+    }
+
+    pub(super) async fn completion_of(self: &Arc<Self>, sent: &Sent) -> Result<Completion, JournalError> {
+        let channels = self.channels_of(sent.stack);
+        let channel = channels.into_iter().find(|channel| channel.identity().node == sent.node);
+        if let Some(channel) = channel
+            && let Some(completion) = channel.wait_for(sent.request_hash)
+        {
+            self.seek_receipt(channel, Some(sent.request_hash));
+            return completion.await.map_err(|_| JournalError::Closed);
+        }
+        // It is not open any more: if it was settled, its receipt is on its way to the journal at the latest.
+        self.journal.flush().await?;
+        Ok(match self.journal.receipt_of(sent.stack, sent.node, sent.request_hash).await? {
+            Some(receipt) => Completion::settled(receipt, sent.price),
+            None => Completion::Unpaid { reason: "nothing is owed for it".into() },
+        })
     }
 
     async fn seek(&self, channel: &Channel, request_hash: &Hash32) {

@@ -2,9 +2,9 @@
 
 use super::answer::{Answer, AnswerStream};
 use super::refusal::{REFUSAL_MAX, Refusal};
-use super::{Inner, Quote, now_ms};
+use super::{Inner, Note, Quote, now_ms};
 use crate::ApiError;
-use crate::channel::{Completion, Slot};
+use crate::channel::{Completion, Sent, Slot};
 use crate::journal::JournalError;
 use crate::ledger::{Bounds, Disagreement, Outcome};
 use crate::request::Endpoint;
@@ -22,15 +22,16 @@ use tokio::sync::oneshot;
 const ANSWER_MAX: usize = 32 * 1024 * 1024;
 
 /// A request that may be sent to several nodes in turn.
-pub(super) struct Request {
+pub(super) struct Request<'a> {
     pub(super) endpoint: Endpoint,
     pub(super) body: Bytes,
     pub(super) body_hash: Hash32,
     pub(super) streams: bool,
     pub(super) bounds: Bounds,
+    pub(super) note: &'a dyn Note,
 }
 
-impl Request {
+impl Request<'_> {
     /// What was seen of an answer that broke off before anything of it could be passed on. A node sends a
     /// whole answer at once: that none of it arrived does not show how much it made.
     fn broken_off(&self) -> Outcome {
@@ -46,17 +47,23 @@ enum Failure {
     Again(ApiError),
     /// Ask another.
     Elsewhere(ApiError),
+    /// Nothing was sent, and nothing can be.
+    Ours(ApiError),
 }
 
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
         tracing::error!(%error, "the journal failed");
-        Self::Elsewhere(ApiError::unavailable("journal_failed", "the journal cannot be written"))
+        Self::Ours(ApiError::unavailable("journal_failed", "the journal cannot be written"))
     }
 }
 
 impl Inner {
-    pub(super) async fn ask(self: &Arc<Self>, request: &Request, quote: &Quote) -> Result<Answer, ApiError> {
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        quote: &Quote,
+    ) -> Result<Answer, ApiError> {
         let pool = self.pool(quote.task);
         let mut tried: Vec<(Address, NodeId)> = Vec::new();
         let mut last = None;
@@ -75,6 +82,7 @@ impl Inner {
                     return Ok(answer);
                 }
                 Err(Failure::Final(answer)) => return Ok(*answer),
+                Err(Failure::Ours(error)) => return Err(error),
                 Err(Failure::Again(error)) if !repeated => {
                     repeated = true;
                     last = Some(error);
@@ -91,7 +99,7 @@ impl Inner {
         Err(last.unwrap_or_else(|| ApiError::bad_gateway("no node answered")))
     }
 
-    async fn send(self: &Arc<Self>, request: &Request, mut slot: Slot) -> Result<Answer, Failure> {
+    async fn send(self: &Arc<Self>, request: &Request<'_>, mut slot: Slot) -> Result<Answer, Failure> {
         let channel = Arc::clone(slot.channel());
         let identity = channel.identity();
         let catalog = self.catalog();
@@ -109,7 +117,15 @@ impl Inner {
             expires_ms: now_ms().saturating_add(AUTH_LIFE_MS),
         };
         let request_hash = auth.signed_hash();
-        let completion = slot.issue(request_hash, request.bounds).await?;
+        let sent = Sent { stack: identity.stack, node: identity.node, request_hash, price: channel.price() };
+        // Both must be written before the request is sent; they share the wait.
+        let (issued, noted) =
+            tokio::join!(slot.issue(request_hash, request.bounds), request.note.before_send(sent));
+        if let Err(error) = noted {
+            slot.refuse("it was not sent");
+            return Err(Failure::Ours(error));
+        }
+        let completion = issued?;
         let voucher = channel.voucher();
         let vouched = voucher.as_ref().map_or(0, |voucher| voucher.message.count);
         let authorization = Authorization { auth: auth.sign(channel.key()), voucher, grants: Vec::new() };
@@ -139,7 +155,7 @@ impl Inner {
     }
 
     /// No answer at all: the node may still have served.
-    fn lost(self: &Arc<Self>, request: &Request, slot: Slot, error: &reqwest::Error) -> Failure {
+    fn lost(self: &Arc<Self>, request: &Request<'_>, slot: Slot, error: &reqwest::Error) -> Failure {
         let (channel, connected) = (Arc::clone(slot.channel()), !error.is_connect());
         if connected {
             self.seek_receipt(channel, slot.leave(request.broken_off()));
@@ -155,7 +171,7 @@ impl Inner {
 
     async fn whole(
         self: &Arc<Self>,
-        request: &Request,
+        request: &Request<'_>,
         response: reqwest::Response,
         asked: Asked,
     ) -> Result<Answer, Failure> {

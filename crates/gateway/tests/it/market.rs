@@ -18,19 +18,24 @@ use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
 
-const MODEL: &str = "mock";
-const PRICE: Price = Price(2_000_000);
+pub(crate) const MODEL: &str = "mock";
+pub(crate) const PRICE: Price = Price(2_000_000);
 
-struct Market {
-    devnet: Devnet,
-    chain: ChainClient,
+pub(crate) struct Market {
+    pub(crate) devnet: Devnet,
+    pub(crate) chain: ChainClient,
     task: TaskId,
-    nodes: Vec<NodeHandle>,
-    dir: TempDir,
+    pub(crate) nodes: Vec<NodeHandle>,
+    pub(crate) dir: TempDir,
+    engine: MockConfig,
 }
 
 impl Market {
     async fn start(nodes: u8) -> Self {
+        Self::start_with(nodes, MockConfig::default()).await
+    }
+
+    pub(crate) async fn start_with(nodes: u8, engine: MockConfig) -> Self {
         let devnet = atoma_devnet::spawn(Config::test()).await.unwrap();
         let chain = ChainClient::connect(devnet.deployment().clone()).await.unwrap();
         let creator = funded(&chain).await;
@@ -53,8 +58,8 @@ impl Market {
             whitelist: vec![],
         };
         creator.execute(&chain, Call::CreateTask(task)).await.unwrap();
-        let mut market =
-            Self { devnet, chain, task: TaskId(1), nodes: vec![], dir: tempfile::tempdir().unwrap() };
+        let (nodes_running, dir) = (vec![], tempfile::tempdir().unwrap());
+        let mut market = Self { devnet, chain, task: TaskId(1), nodes: nodes_running, dir, engine };
         for n in 1..=nodes {
             market.add_node(n).await;
         }
@@ -76,7 +81,7 @@ impl Market {
         let parts = Parts {
             market: Arc::new(SuiMarket::new(self.chain.clone(), operator.clone())),
             receipt_key: receipt_key.clone(),
-            engines: vec![Arc::new(MockEngine::new(MockConfig::default()))],
+            engines: vec![Arc::new(MockEngine::new(self.engine.clone()))],
         };
         let dir = self.dir.path().join(format!("node-{n}"));
         std::fs::create_dir_all(&dir).unwrap();
@@ -86,12 +91,8 @@ impl Market {
         self.nodes.push(handle);
     }
 
-    async fn gateway(&self, wallet: &Wallet, dir: &Path, stacks: usize) -> GatewayHandle {
-        let mut config = GatewayConfig::local(dir);
-        config.stacks.per_task = stacks;
-        config.stacks.units = 100_000;
-        let market = ChainMarket::new(self.chain.clone(), wallet.clone());
-        spawn(config, Arc::new(market)).await.unwrap()
+    pub(crate) async fn gateway(&self, wallet: &Wallet, dir: &Path, stacks: usize) -> GatewayHandle {
+        gateway(&self.chain, wallet, dir, stacks).await
     }
 
     async fn advance_clock(&self, ms: u64) {
@@ -101,7 +102,20 @@ impl Market {
     }
 }
 
-async fn funded(chain: &ChainClient) -> Wallet {
+pub(crate) async fn gateway(
+    chain: &ChainClient,
+    wallet: &Wallet,
+    dir: &Path,
+    stacks: usize,
+) -> GatewayHandle {
+    let mut config = GatewayConfig::local(dir);
+    config.stacks.per_task = stacks;
+    config.stacks.units = 100_000;
+    let market = ChainMarket::new(chain.clone(), wallet.clone());
+    spawn(config, Arc::new(market)).await.unwrap()
+}
+
+pub(crate) async fn funded(chain: &ChainClient) -> Wallet {
     let wallet = Wallet::generate().unwrap();
     faucet(chain.deployment(), wallet.address()).await.unwrap();
     wallet
