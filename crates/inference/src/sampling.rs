@@ -56,12 +56,13 @@ impl Candidate {
     }
 }
 
-/// Samples output token `position` (from 0) of choice `choice`.
+/// Samples output token `position` (from 0) of choice `choice`, given as `(choice, position)`. Tokens in `silent` are
+/// never taken.
 pub(crate) fn sample(
     sampling: &Sampling,
-    choice: u32,
-    position: u64,
+    (choice, position): (u32, u64),
     counts: &Counts,
+    silent: &[u32],
     logits: &[f32],
 ) -> u32 {
     let mut candidates: Vec<Candidate> = logits
@@ -72,6 +73,11 @@ pub(crate) fn sample(
     for (token, count) in &counts.0 {
         if let Some(candidate) = usize::try_from(*token).ok().and_then(|index| candidates.get_mut(index)) {
             candidate.score -= f64::from(*count) * sampling.frequency_penalty + sampling.presence_penalty;
+        }
+    }
+    for token in silent {
+        if let Some(candidate) = usize::try_from(*token).ok().and_then(|index| candidates.get_mut(index)) {
+            candidate.score = f64::NEG_INFINITY;
         }
     }
     let best = best(&candidates);
@@ -247,7 +253,7 @@ mod tests {
     #[test]
     fn temperature_zero_takes_the_lowest_of_equals() {
         let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
-        assert_eq!(sample(&greedy, 0, 0, &Counts::default(), &[1.0, 3.0, 3.0, 2.0]), 1);
+        assert_eq!(sample(&greedy, (0, 0), &Counts::default(), &[], &[1.0, 3.0, 3.0, 2.0]), 1);
     }
 
     #[test]
@@ -258,7 +264,7 @@ mod tests {
             let mut seen = [0u32; 4];
             let sampling = Sampling { temperature, seed: 7, ..Sampling::default() };
             for position in 0..draws {
-                let token = sample(&sampling, 0, position.into(), &Counts::default(), &logits);
+                let token = sample(&sampling, (0, position.into()), &Counts::default(), &[], &logits);
                 seen[usize::try_from(token).unwrap_or(0)] += 1;
             }
             let weights = logits.map(|l| (f64::from(l) / temperature).exp());
@@ -289,25 +295,42 @@ mod tests {
         let sampling = Sampling { top_p: 0.3, seed: 3, ..Sampling::default() };
         let mut seen = std::collections::HashSet::new();
         for position in 0..2000 {
-            let token = sample(&sampling, 0, position, &Counts::default(), &logits);
+            let token = sample(&sampling, (0, position), &Counts::default(), &[], &logits);
             assert!(allowed.contains(&token), "{token} is outside the nucleus");
             seen.insert(token);
         }
         assert!(seen.len() > allowed.len() / 2);
         let narrow = Sampling { top_p: 0.0, ..sampling };
-        assert_eq!(sample(&narrow, 0, 0, &Counts::default(), &logits), order[0]);
+        assert_eq!(sample(&narrow, (0, 0), &Counts::default(), &[], &logits), order[0]);
     }
 
     #[test]
     fn seed_choice_and_position_all_matter() {
         let logits = vec![0.0f32; 1000];
         let draw = |seed, choice, position| {
-            sample(&Sampling { seed, ..Sampling::default() }, choice, position, &Counts::default(), &logits)
+            sample(
+                &Sampling { seed, ..Sampling::default() },
+                (choice, position),
+                &Counts::default(),
+                &[],
+                &logits,
+            )
         };
         assert_eq!(draw(1, 0, 0), draw(1, 0, 0));
         assert_ne!(draw(1, 0, 0), draw(2, 0, 0));
         assert_ne!(draw(1, 0, 0), draw(1, 1, 0));
         assert_ne!(draw(1, 0, 0), draw(1, 0, 1));
+    }
+
+    #[test]
+    fn silent_tokens_are_never_taken() {
+        let logits = [1.0f32, 9.0, 2.0];
+        for temperature in [0.0, 0.7, 2.0] {
+            let sampling = Sampling { temperature, ..Sampling::default() };
+            for position in 0..500 {
+                assert_ne!(sample(&sampling, (0, position), &Counts::default(), &[1], &logits), 1);
+            }
+        }
     }
 
     #[test]
@@ -320,9 +343,9 @@ mod tests {
         };
         let mut counts = Counts::default();
         let logits = [1.0f32, 0.5];
-        assert_eq!(sample(&sampling, 0, 0, &counts, &logits), 0);
+        assert_eq!(sample(&sampling, (0, 0), &counts, &[], &logits), 0);
         counts.add(&sampling, 0);
-        assert_eq!(sample(&sampling, 0, 1, &counts, &logits), 1);
+        assert_eq!(sample(&sampling, (0, 1), &counts, &[], &logits), 1);
     }
 
     #[test]

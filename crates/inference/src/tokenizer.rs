@@ -40,6 +40,8 @@ pub(crate) struct Tokenizer {
     bos: Option<u32>,
     eos: u32,
     end_of_text: Option<u32>,
+    /// Control tokens that do not end an answer.
+    silent: Vec<u32>,
     longest: usize,
 }
 
@@ -66,11 +68,15 @@ impl Tokenizer {
             |text: &str| names.iter().position(|name| name == text).and_then(|id| u32::try_from(id).ok());
         let eos = u32::try_from(gguf.unsigned("tokenizer.ggml.eos_token_id")?)
             .map_err(|_| TokenizerError::Build("the end token is out of range".into()))?;
+        let end_of_text = find("<|endoftext|>");
+        let ids = (0u32..).zip(&control).filter(|(_, control)| **control).map(|(id, _)| id);
+        let silent = ids.filter(|id| *id != eos && Some(*id) != end_of_text).collect();
         Ok(Self {
             inner,
+            silent,
             bos: gguf.unsigned("tokenizer.ggml.bos_token_id").ok().and_then(|id| u32::try_from(id).ok()),
             eos,
-            end_of_text: find("<|endoftext|>"),
+            end_of_text,
             longest: names.iter().map(String::len).max().unwrap_or(1),
             spellings,
             names,
@@ -93,6 +99,12 @@ impl Tokenizer {
     /// Whether generation ends at this token.
     pub(crate) fn ends(&self, token: u32) -> bool {
         token == self.eos || Some(token) == self.end_of_text
+    }
+
+    /// Tokens that add nothing to the text and do not end it. They are never sampled: a client could not see that it
+    /// pays for them.
+    pub(crate) fn silent(&self) -> &[u32] {
+        &self.silent
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -164,7 +164,7 @@ fn choice(
     let judge = |position: usize, logits: &[f32]| {
         let recorded = *output.get(position)?;
         let at = u64::try_from(position).unwrap_or(u64::MAX);
-        let expected = sample(sampling, number, at, &before[position], logits);
+        let expected = sample(sampling, (number, at), &before[position], loaded.tokenizer.silent(), logits);
         (expected != recorded).then_some(Mismatch { choice: index, position, expected, recorded })
     };
     let mut mismatch = judge(0, prompt_logits);

@@ -308,7 +308,7 @@ impl Worker {
             let choices = active.iter_mut().flat_map(|active| &mut active.choices);
             let mut sequences: Vec<_> = choices.map(|choice| &mut choice.sequence).collect();
             let logits = loaded.model.step(loaded.threads, &mut sequences, &rows, buffers);
-            judge(active, &wanted, logits, loaded.model.shape().vocabulary)
+            judge(active, &wanted, logits, &loaded)
         });
         self.apply(parts, done);
     }
@@ -434,7 +434,8 @@ impl Worker {
 }
 
 /// Hashes and samples every row of logits, all in parallel.
-fn judge(active: &[Active], wanted: &[Vec<Task>], logits: &[f32], vocabulary: usize) -> Vec<Vec<Done>> {
+fn judge(active: &[Active], wanted: &[Vec<Task>], logits: &[f32], loaded: &Loaded) -> Vec<Vec<Done>> {
+    let (vocabulary, silent) = (loaded.model.shape().vocabulary, loaded.tokenizer.silent());
     let one = |task: &Task, logits: &[f32]| match *task {
         Task::Hash => Done::Hash(hash_logits(logits)),
         Task::Sample { active: index, choice } => {
@@ -442,7 +443,7 @@ fn judge(active: &[Active], wanted: &[Vec<Task>], logits: &[f32], vocabulary: us
             let state = &active[index].choices[choice];
             let number = u32::try_from(choice).unwrap_or(u32::MAX);
             let position = u64::try_from(state.tokens.len()).unwrap_or(u64::MAX);
-            let token = sample(&request.sampling, number, position, &state.counts, logits);
+            let token = sample(&request.sampling, (number, position), &state.counts, silent, logits);
             let log_probs = request.log_probs.map(|top| log_probs(logits, token, top));
             Done::Sample(Sampled { choice, token, log_probs })
         }
