@@ -7,6 +7,9 @@ use std::bcs;
 use sui::ed25519;
 
 const PREFIX: vector<u8> = b"atoma/1/";
+/// R is the neutral element, s is zero.
+const NEUTRAL: vector<u8> =
+    x"01000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000";
 
 public struct Grant has copy, drop {
     db: address,
@@ -69,6 +72,13 @@ public fun voucher_bytes(message: &Voucher): vector<u8> { signed_bytes(b"Voucher
 /// Whether `signature` over `bytes` verifies under `key`. Malformed keys and signatures do not.
 public fun verifies(bytes: &vector<u8>, signature: &vector<u8>, key: &vector<u8>): bool {
     signature.length() == 64 && key.length() == 32 && ed25519::ed25519_verify(signature, key, bytes)
+}
+
+/// Whether `key` is a point of small order, for which this one signature, with R the neutral element and s zero,
+/// verifies whatever the message.
+public(package) fun is_small_order(key: &vector<u8>): bool {
+    let neutral = NEUTRAL;
+    verifies(&vector[], &neutral, key)
 }
 
 fun signed_bytes(name: vector<u8>, body: vector<u8>): vector<u8> {

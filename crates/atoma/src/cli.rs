@@ -62,7 +62,7 @@ pub(crate) struct Network {
     /// Address of a devnet, or of the network's full node if --deployment is given. Default: the running `atoma dev`.
     #[arg(long, env = "ATOMA_RPC_URL", value_name = "URL")]
     pub(crate) rpc: Option<String>,
-    /// JSON file with the addresses of a deployment (package, db, treasury, coin type).
+    /// JSON file with the addresses of a deployment (as `atoma devnet run` prints them).
     #[arg(long, env = "ATOMA_DEPLOYMENT", value_name = "FILE")]
     pub(crate) deployment: Option<PathBuf>,
 }
@@ -273,6 +273,9 @@ pub(crate) enum Devnet {
         /// Throw away the state of earlier runs first.
         #[arg(long, conflicts_with = "ephemeral")]
         reset: bool,
+        /// Address that a new market's admin cap goes to.
+        #[arg(long)]
+        admin: Option<Address>,
     },
     /// Move the chain's clock forward.
     Advance {

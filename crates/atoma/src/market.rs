@@ -7,7 +7,7 @@ use atoma_devnet::Devnet;
 use atoma_inference::Engine;
 use atoma_node::{NodeConfig, NodeHandle, Offering, Parts, Registration, SuiMarket};
 use atoma_types::amount::UnitWeights;
-use atoma_types::onchain::{Deployment, Event};
+use atoma_types::onchain::{AuditTerms, Deployment, Event};
 use atoma_types::{Address, Amount, Hash32, ModelId, Price, TaskId, Units};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ const PRICE_STEPS: u64 = 4;
 /// Share of a payment that the model's creator receives.
 const CREATOR_FEE_PERMILLE: u64 = 20;
 const SURCHARGE_PERMILLE: u64 = 5;
+/// The one kind of hardware: the engine's answers are the same on all.
+const ECHELON: u64 = 0;
 /// What a new participant is given to start with.
 const GRANT_GAS_MIST: u64 = 100_000_000_000;
 const GRANT_COINS: Amount = Amount(5_000_000_000);
@@ -61,9 +63,12 @@ pub struct RunningNode {
 impl Market {
     /// Starts everything; what exists already in the folder and on the chain is taken up again.
     pub async fn start(config: MarketConfig) -> Result<Self> {
-        let devnet = atoma_devnet::spawn(config.devnet.clone()).await?;
+        let folder = config.folder.join("creator");
+        // Whoever made the task administers this market, too.
+        let admin = Some(load_wallet(&folder)?.address());
+        let devnet = atoma_devnet::spawn(atoma_devnet::Config { admin, ..config.devnet.clone() }).await?;
         let chain = ChainClient::connect(devnet.deployment().clone()).await?;
-        let creator = funded_wallet(chain.deployment(), &chain, &config.folder.join("creator")).await?;
+        let creator = funded_wallet(chain.deployment(), &chain, &folder).await?;
         let task = offer(&chain, &creator, config.engine.model(), ceiling(config.price)).await?;
         let mut nodes = Vec::with_capacity(usize::from(config.nodes));
         for index in 0..config.nodes {
@@ -81,10 +86,14 @@ impl Market {
     }
 }
 
+fn load_wallet(folder: &Path) -> Result<Wallet> {
+    crate::home::create_private(folder)?;
+    Ok(Wallet::load_or_create(folder.join("wallet.key"))?)
+}
+
 /// The folder's wallet, with coins to start with if it has none.
 pub async fn funded_wallet(deployment: &Deployment, chain: &ChainClient, folder: &Path) -> Result<Wallet> {
-    crate::home::create_private(folder)?;
-    let wallet = Wallet::load_or_create(folder.join("wallet.key"))?;
+    let wallet = load_wallet(folder)?;
     let balances = chain.balances(wallet.address()).await?;
     if balances.gas == 0 || balances.coin.is_zero() {
         fund(deployment, wallet.address()).await?;
@@ -148,12 +157,15 @@ async fn create_task(
         role: ROLE_CHAT,
         model,
         level: 0,
+        exact: false,
         price_ceiling: ceiling,
         weights: UnitWeights::default(),
         surcharge_permille: SURCHARGE_PERMILLE,
         min_collateral: chain.params().await?.min_collateral,
         min_reputation: 0,
         whitelist: Vec::new(),
+        echelons: vec![ECHELON],
+        audit: AuditTerms::default(),
     });
     let executed = creator.execute(chain, call).await?;
     let created = executed.events.iter().find_map(|event| match event {

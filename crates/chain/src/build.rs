@@ -1,18 +1,20 @@
 //! From a [`Call`] to the commands of a programmable transaction: first the Move calls with their
 //! arguments as data, then, once versions, badges and coins are known, the commands. Pure.
 
-use crate::call::{AcquireStack, AddModel, CreateTask, OpenChannel, RegisterNode, Subscribe};
-use crate::client::{CLOCK, RANDOM, Types};
+mod steps;
+
+use crate::call::{AcquireStack, AdminCall, ClaimStep, DisputeCall, RegisterNode};
+use crate::client::Types;
 use crate::{Call, ChainError, Deployment};
-use atoma_types::{Address, Amount, NodeId, Signed, Voucher};
-use serde::Serialize;
+use atoma_types::{Address, Amount, NodeId, TaskId};
 use std::collections::{BTreeSet, HashMap};
+use steps::MoveCall;
 use sui_sdk_types::{Identifier, ObjectReference};
 use sui_transaction_builder::{Argument, Function, ObjectInput, TransactionBuilder};
 
 /// One command, or one with what leads to it.
 pub(crate) enum Step {
-    Call { module: &'static str, function: &'static str, arguments: Vec<Arg> },
+    Call(MoveCall),
     SendCoin { to: Address, amount: Amount },
     SendGas { to: Address, amount: u64 },
 }
@@ -22,12 +24,46 @@ pub(crate) enum Arg {
     /// A shared object, read or written.
     Read(Address),
     Write(Address),
-    /// The sender's badge of this node.
-    Badge(NodeId),
+    /// An object of the sender's.
+    Held(Held),
     /// A coin of exactly this amount.
     Coin(Amount),
     /// BCS.
     Pure(Vec<u8>),
+}
+
+/// An object that the sender owns and a call takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Held {
+    /// The badge of a node.
+    Node(NodeId),
+    /// The badge of a task.
+    Task(TaskId),
+    /// The market's `AdminCap`.
+    Admin,
+    Object(Address),
+}
+
+impl Held {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Node(_) => "node badge",
+            Self::Task(_) => "task badge",
+            Self::Admin => "admin cap",
+            Self::Object(_) => "object",
+        }
+    }
+}
+
+impl std::fmt::Display for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Node(node) => write!(f, "badge of node {node}"),
+            Self::Task(task) => write!(f, "badge of task {task}"),
+            Self::Admin => write!(f, "admin cap of this market"),
+            Self::Object(id) => write!(f, "object {id}"),
+        }
+    }
 }
 
 /// What must be found before a call can be built.
@@ -35,7 +71,7 @@ pub(crate) enum Arg {
 pub(crate) struct Needs {
     /// Shared objects whose initial versions must be known.
     pub(crate) shared: BTreeSet<Address>,
-    pub(crate) badge: Option<NodeId>,
+    pub(crate) held: BTreeSet<Held>,
     /// Coins of the market to hand in.
     pub(crate) coin: Amount,
     /// SUI that leaves with the call, besides gas.
@@ -47,20 +83,11 @@ pub(crate) struct Inputs<'a> {
     pub(crate) package: Address,
     pub(crate) types: &'a Types,
     pub(crate) shared: &'a HashMap<Address, u64>,
-    pub(crate) badge: Option<ObjectReference>,
+    pub(crate) held: &'a HashMap<Held, ObjectReference>,
     /// Coins worth at least `Needs::coin`; the first keeps the rest.
     pub(crate) coins: Vec<ObjectReference>,
     /// Whether `coins` are worth exactly what is needed.
     pub(crate) exact: bool,
-}
-
-fn pure<T: Serialize>(value: &T) -> Arg {
-    #[expect(clippy::expect_used, reason = "BCS of ids, amounts and strings into memory cannot fail")]
-    Arg::Pure(bcs::to_bytes(value).expect("plain value"))
-}
-
-fn call(module: &'static str, function: &'static str, arguments: Vec<Arg>) -> Vec<Step> {
-    vec![Step::Call { module, function, arguments }]
 }
 
 impl Call {
@@ -69,163 +96,37 @@ impl Call {
         let invalid =
             |reason: &str| Err(ChainError::InvalidCall { call: self.name(), reason: reason.to_owned() });
         match self {
-            Self::Settle(vouchers) if vouchers.is_empty() => invalid("there is no voucher"),
-            Self::Settle(vouchers) if vouchers.len() > Self::SETTLE_MAX => {
+            Self::Settle(vouchers) | Self::Claim(vouchers) if vouchers.is_empty() => {
+                invalid("there is no voucher")
+            }
+            Self::Settle(vouchers) | Self::Claim(vouchers) if vouchers.len() > Self::SETTLE_MAX => {
                 invalid("too many vouchers for one transaction: send them in parts")
             }
-            Self::Settle(vouchers) if vouchers.iter().any(|voucher| voucher.message.db != deployment.db) => {
+            Self::Settle(vouchers) | Self::Claim(vouchers)
+                if vouchers.iter().any(|voucher| voucher.message.db != deployment.db) =>
+            {
                 invalid("a voucher belongs to another market")
             }
-            Self::TransferCoin { amount: Amount(0), .. } | Self::TransferGas { amount: 0, .. } => {
+            Self::Dispute(DisputeCall::Open { request, .. }) if request.message.db != deployment.db => {
+                invalid("the request belongs to another market")
+            }
+            Self::TransferCoin { amount: Amount(0), .. }
+            | Self::TransferGas { amount: 0, .. }
+            | Self::AddCollateral { amount: Amount(0), .. }
+            | Self::Admin(AdminCall::PayFromTreasury { amount: Amount(0), .. }) => {
                 invalid("the amount is zero")
             }
             Self::RegisterNode(RegisterNode { payment: Amount(0), .. })
-            | Self::AcquireStack(AcquireStack { payment: Amount(0), .. }) => invalid("the payment is zero"),
+            | Self::AcquireStack(AcquireStack { payment: Amount(0), .. })
+            | Self::TopUp { payment: Amount(0), .. }
+            | Self::OnClaim { step: ClaimStep::Challenge { payment: Amount(0), .. }, .. }
+            | Self::Dispute(
+                DisputeCall::Open { payment: Amount(0), .. }
+                | DisputeCall::AnswerRefused { payment: Amount(0), .. },
+            ) => invalid("the payment is zero"),
             _ => Ok(()),
         }
     }
-
-    /// The Move calls that this is.
-    pub(crate) fn steps(&self, deployment: &Deployment) -> Vec<Step> {
-        let (db, treasury) = (deployment.db, deployment.treasury);
-        match self {
-            Self::RegisterNode(register) => call("node", "register", register.arguments(db, treasury)),
-            Self::SetEndpoint { node, endpoint } => {
-                call("node", "set_endpoint", vec![Arg::Write(db), Arg::Badge(*node), pure(endpoint)])
-            }
-            Self::DisableNode { node } => {
-                call("node", "disable", vec![Arg::Write(db), Arg::Badge(*node), Arg::Read(CLOCK)])
-            }
-            Self::WithdrawCollateral { node } => {
-                let arguments = vec![Arg::Write(db), Arg::Badge(*node), Arg::Read(CLOCK)];
-                call("node", "withdraw_collateral", arguments)
-            }
-            Self::AddModel(add) => call("model", "add", add.arguments(db)),
-            Self::CreateTask(create) => call("task", "create", create.arguments(db)),
-            Self::Subscribe(subscribe) => call("task", "subscribe", subscribe.arguments(db)),
-            Self::AcquireStack(acquire) => call("stack", "acquire", acquire.arguments(db)),
-            Self::OpenChannel(open) => call("stack", "open_channel", open.arguments(db)),
-            Self::Settle(vouchers) => {
-                vouchers.iter().flat_map(|voucher| call("stack", "settle", settle(db, voucher))).collect()
-            }
-            Self::ReleaseChannel { stack, node } => {
-                let arguments = vec![Arg::Read(db), Arg::Write(*stack), Arg::Badge(*node)];
-                call("stack", "release_channel", arguments)
-            }
-            Self::RequestClose { stack } => {
-                call("stack", "request_close", vec![Arg::Write(*stack), Arg::Read(CLOCK)])
-            }
-            Self::Refund { stack } => call("stack", "refund", vec![Arg::Write(*stack), Arg::Read(CLOCK)]),
-            Self::Withdraw { stack } => call("stack", "withdraw", vec![Arg::Write(*stack)]),
-            Self::Sweep { stack } => call("stack", "sweep", vec![Arg::Write(*stack), Arg::Write(treasury)]),
-            Self::TransferCoin { to, amount } => vec![Step::SendCoin { to: *to, amount: *amount }],
-            Self::TransferGas { to, amount } => vec![Step::SendGas { to: *to, amount: *amount }],
-        }
-    }
-}
-
-impl RegisterNode {
-    fn arguments(&self, db: Address, treasury: Address) -> Vec<Arg> {
-        vec![
-            Arg::Write(db),
-            Arg::Write(treasury),
-            Arg::Coin(self.payment),
-            pure(&self.payout),
-            pure(&self.endpoint),
-            pure(&self.receipt_key),
-        ]
-    }
-}
-
-impl AddModel {
-    fn arguments(&self, db: Address) -> Vec<Arg> {
-        vec![
-            Arg::Write(db),
-            pure(&self.label),
-            pure(&self.modality),
-            pure(&self.weights_root),
-            pure(&self.creator_fee_permille),
-        ]
-    }
-}
-
-impl CreateTask {
-    fn arguments(&self, db: Address) -> Vec<Arg> {
-        vec![
-            Arg::Write(db),
-            pure(&self.role),
-            pure(&self.model),
-            pure(&self.level),
-            pure(&self.price_ceiling),
-            pure(&self.weights.input),
-            pure(&self.weights.output),
-            pure(&self.surcharge_permille),
-            pure(&self.min_collateral),
-            pure(&self.min_reputation),
-            pure(&self.whitelist),
-        ]
-    }
-}
-
-impl Subscribe {
-    fn arguments(&self, db: Address) -> Vec<Arg> {
-        vec![
-            Arg::Write(db),
-            Arg::Badge(self.node),
-            pure(&self.task),
-            pure(&self.price),
-            pure(&self.max_units),
-            pure(&self.echelon),
-        ]
-    }
-}
-
-impl AcquireStack {
-    fn arguments(&self, db: Address) -> Vec<Arg> {
-        vec![
-            Arg::Read(db),
-            Arg::Read(RANDOM),
-            Arg::Coin(self.payment),
-            pure(&self.task),
-            pure(&self.request_key),
-            pure(&self.units),
-            pure(&self.max_price),
-            pure(&self.selection),
-            pure(&self.nodes),
-            pure(&self.max_opens),
-            Arg::Read(CLOCK),
-        ]
-    }
-}
-
-impl OpenChannel {
-    fn arguments(&self, db: Address) -> Vec<Arg> {
-        let signature = self.signature.map_or_else(Vec::new, |signature| signature.0.to_vec());
-        vec![
-            Arg::Read(db),
-            Arg::Write(self.stack),
-            pure(&self.node),
-            pure(&self.units),
-            pure(&self.max_price),
-            pure(&self.nonce),
-            pure(&signature),
-            Arg::Read(CLOCK),
-        ]
-    }
-}
-
-fn settle(db: Address, voucher: &Signed<Voucher>) -> Vec<Arg> {
-    let message = &voucher.message;
-    vec![
-        Arg::Read(db),
-        Arg::Write(message.stack),
-        pure(&message.node),
-        pure(&message.units),
-        pure(&message.count),
-        pure(&message.root),
-        pure(&voucher.signature),
-        Arg::Read(CLOCK),
-    ]
 }
 
 /// What these steps need.
@@ -235,7 +136,7 @@ pub(crate) fn needs(steps: &[Step]) -> Needs {
         match step {
             Step::SendCoin { amount, .. } => needs.coin = *amount,
             Step::SendGas { amount, .. } => needs.gas = *amount,
-            Step::Call { arguments, .. } => arguments.iter().for_each(|argument| needs.note(argument)),
+            Step::Call(call) => call.arguments.iter().for_each(|argument| needs.note(argument)),
         }
     }
     needs
@@ -247,7 +148,9 @@ impl Needs {
             Arg::Read(id) | Arg::Write(id) => {
                 self.shared.insert(*id);
             }
-            Arg::Badge(node) => self.badge = Some(*node),
+            Arg::Held(held) => {
+                self.held.insert(*held);
+            }
             Arg::Coin(amount) => self.coin = *amount,
             Arg::Pure(_) => {}
         }
@@ -271,7 +174,7 @@ struct Commands<'a> {
 impl Commands<'_> {
     fn add(&mut self, step: Step) -> Result<(), ChainError> {
         match step {
-            Step::Call { module, function, arguments } => {
+            Step::Call(MoveCall { module, function, arguments }) => {
                 let arguments: Result<_, _> =
                     arguments.into_iter().map(|argument| self.argument(argument)).collect();
                 let (module, name) = (Identifier::from_static(module), Identifier::from_static(function));
@@ -297,9 +200,9 @@ impl Commands<'_> {
         match argument {
             Arg::Read(id) => self.shared(id, false),
             Arg::Write(id) => self.shared(id, true),
-            Arg::Badge(_) => {
-                let badge = self.inputs.badge.as_ref().ok_or_else(|| missing("badge"))?;
-                Ok(self.builder.object(owned(badge)))
+            Arg::Held(held) => {
+                let reference = self.inputs.held.get(&held).ok_or_else(|| missing(held.name()))?;
+                Ok(self.builder.object(owned(reference)))
             }
             Arg::Coin(amount) => self.payment(amount),
             Arg::Pure(bytes) => Ok(self.builder.pure_bytes(bytes)),

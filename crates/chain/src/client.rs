@@ -1,17 +1,19 @@
 //! The connection to one deployment: typed reads of objects, and what every transaction needs to know of
 //! the chain (gas price, epoch, initial versions of shared objects).
 
+use crate::build::Held;
 use crate::{ChainError, Deployment};
-use atoma_types::onchain::Stack;
-use atoma_types::{Address, Amount, NodeId};
+use atoma_types::onchain::{Dispute, Stack};
+use atoma_types::{Address, Amount, NodeId, TaskId};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use sui_rpc::field::{FieldMask, FieldMaskUtil};
 use sui_rpc::proto::sui::rpc::v2 as pb;
-use sui_sdk_types::{Identifier, Object, Owner, StructTag, TypeTag};
+use sui_sdk_types::{Identifier, Object, ObjectReference, Owner, StructTag, TypeTag};
 use tonic::{Code, Status};
 
 /// Longest wait for the answer of one call.
@@ -67,8 +69,12 @@ impl std::fmt::Debug for ChainClient {
 pub(crate) struct Types {
     pub(crate) coin: TypeTag,
     pub(crate) db: StructTag,
+    pub(crate) beacon: StructTag,
     pub(crate) stack: StructTag,
+    pub(crate) dispute: StructTag,
     pub(crate) node_badge: StructTag,
+    pub(crate) task_badge: StructTag,
+    pub(crate) admin_cap: StructTag,
 }
 
 /// What the network charges now, and until when a transaction built now may be executed.
@@ -78,12 +84,26 @@ pub(crate) struct GasPrice {
     pub(crate) epoch: u64,
 }
 
-/// `<package>::node::NodeBadge`.
+/// `NodeBadge` and `TaskBadge`.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct NodeBadge {
-    pub(crate) _id: Address,
-    pub(crate) db: Address,
-    pub(crate) node: NodeId,
+struct Badge {
+    _id: Address,
+    db: Address,
+    row: u64,
+}
+
+/// `AdminCap`.
+#[derive(Clone, Debug, Deserialize)]
+struct AdminCap {
+    _id: Address,
+    db: Address,
+}
+
+/// The beacon's newest round; 0 and 0 before the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BeaconRound {
+    pub round: u64,
+    pub at_ms: u64,
 }
 
 impl Types {
@@ -98,8 +118,12 @@ impl Types {
         };
         Ok(Self {
             db: of("db", "AtomaDb", vec![coin.clone()]),
+            beacon: of("beacon", "Beacon", vec![]),
             stack: of("stack", "Stack", vec![coin.clone()]),
+            dispute: of("dispute", "Dispute", vec![coin.clone()]),
             node_badge: of("node", "NodeBadge", vec![]),
+            task_badge: of("task", "TaskBadge", vec![]),
+            admin_cap: of("admin", "AdminCap", vec![]),
             coin,
         })
     }
@@ -136,15 +160,33 @@ impl ChainClient {
     pub async fn stack(&self, id: Address) -> Result<Option<Stack>, ChainError> {
         let Some(object) = self.object(id).await? else { return Ok(None) };
         let stack: Stack = decode("stack", contents_of(&object, &self.types().stack)?)?;
-        if stack.db != self.deployment().db {
-            let (expected, found) = (self.deployment().db, stack.db);
-            return Err(ChainError::WrongObject {
-                id,
-                expected: format!("a stack of database {expected}"),
-                found: format!("one of {found}"),
-            });
-        }
+        self.check_db(id, "a stack", stack.db)?;
         Ok(Some(stack))
+    }
+
+    /// The same for a dispute.
+    pub async fn dispute(&self, id: Address) -> Result<Option<Dispute>, ChainError> {
+        let Some(object) = self.object(id).await? else { return Ok(None) };
+        let dispute: Dispute = decode("dispute", contents_of(&object, &self.types().dispute)?)?;
+        self.check_db(id, "a dispute", dispute.db)?;
+        Ok(Some(dispute))
+    }
+
+    pub async fn beacon(&self) -> Result<BeaconRound, ChainError> {
+        /// The beginning of the object; the seeds are fields of their own.
+        #[derive(Deserialize)]
+        struct Header {
+            _id: Address,
+            _version: u64,
+            _db: Address,
+            round: u64,
+            last_ms: u64,
+            _seeds: (Address, u64),
+        }
+        let id = self.deployment().beacon;
+        let object = self.object(id).await?.ok_or(ChainError::NotFound { id })?;
+        let header: Header = decode("beacon", contents_of(&object, &self.types().beacon)?)?;
+        Ok(BeaconRound { round: header.round, at_ms: header.last_ms })
     }
 
     pub async fn balances(&self, owner: Address) -> Result<Balances, ChainError> {
@@ -157,8 +199,9 @@ impl ChainClient {
 
     /// The nodes whose badge `owner` holds.
     pub async fn owned_nodes(&self, owner: Address) -> Result<Vec<NodeId>, ChainError> {
-        let badges = self.node_badges(owner).await?;
-        Ok(badges.into_iter().map(|(badge, _)| badge.node).collect())
+        let badges = self.held_of(owner, &self.types().node_badge, node_badge).await?;
+        let node = |(held, _)| if let Held::Node(node) = held { Some(node) } else { None };
+        Ok(badges.into_iter().filter_map(node).collect())
     }
 
     /// The chain's clock.
@@ -171,6 +214,18 @@ impl ChainClient {
         let object = self.object(CLOCK).await?.ok_or(ChainError::NotFound { id: CLOCK })?;
         let contents = object.as_struct().map_or(&[][..], |data| data.contents());
         Ok(decode::<Clock>("clock", contents)?.timestamp_ms)
+    }
+
+    fn check_db(&self, id: Address, what: &str, found: Address) -> Result<(), ChainError> {
+        let expected = self.deployment().db;
+        if found == expected {
+            return Ok(());
+        }
+        Err(ChainError::WrongObject {
+            id,
+            expected: format!("{what} of database {expected}"),
+            found: format!("one of {found}"),
+        })
     }
 
     async fn check_market(&self) -> Result<(), ChainError> {
@@ -279,6 +334,10 @@ impl ChainClient {
         {
             return Ok(price);
         }
+        self.read_gas_price().await
+    }
+
+    async fn read_gas_price(&self) -> Result<GasPrice, ChainError> {
         let answer = self.read(|mut rpc| {
             let mask = FieldMask::from_paths(["epoch", "reference_gas_price"]);
             let request = pb::GetEpochRequest::default().with_read_mask(mask);
@@ -289,6 +348,11 @@ impl ChainClient {
             GasPrice { mist: answer.epoch().reference_gas_price().max(1), epoch: answer.epoch().epoch() };
         *self.price() = Some((Instant::now(), price));
         Ok(price)
+    }
+
+    /// The epoch at this moment: what is believed for a while will not do for terms.
+    pub(crate) async fn epoch(&self) -> Result<u64, ChainError> {
+        Ok(self.read_gas_price().await?.epoch)
     }
 
     /// Forgets the epoch: something was refused that should not have been.
@@ -330,20 +394,61 @@ impl ChainClient {
         Ok(objects)
     }
 
-    /// This market's node badges that `owner` holds, with the objects they are.
-    pub(crate) async fn node_badges(&self, owner: Address) -> Result<Vec<(NodeBadge, Object)>, ChainError> {
-        let objects = self.owned(owner, &self.types().node_badge, "bcs").await?;
-        let mut badges = Vec::with_capacity(objects.len());
-        for object in &objects {
-            let object: Object = decode("badge", object.bcs().value())?;
-            let contents = object.as_struct().map_or(&[][..], |data| data.contents());
-            let badge: NodeBadge = decode("badge", contents)?;
-            if badge.db == self.deployment().db {
-                badges.push((badge, object));
+    /// What `owner` has of the kind of `wanted`, of this market, with the objects as they are now. One listed
+    /// object stands for many: badges are asked for together.
+    pub(crate) async fn held(
+        &self,
+        owner: Address,
+        wanted: Held,
+    ) -> Result<Vec<(Held, ObjectReference)>, ChainError> {
+        let types = self.types();
+        match wanted {
+            Held::Node(_) => self.held_of(owner, &types.node_badge, node_badge).await,
+            Held::Task(_) => self.held_of(owner, &types.task_badge, task_badge).await,
+            Held::Admin => self.held_of(owner, &types.admin_cap, admin_cap).await,
+            Held::Object(id) => {
+                let object = self.object(id).await?;
+                let own = object.filter(|object| *object.owner() == Owner::Address(owner));
+                Ok(own.iter().map(|object| (wanted, reference(object))).collect())
             }
         }
-        Ok(badges)
     }
+
+    async fn held_of(
+        &self,
+        owner: Address,
+        object_type: &StructTag,
+        read: fn(&[u8]) -> Result<(Address, Held), ChainError>,
+    ) -> Result<Vec<(Held, ObjectReference)>, ChainError> {
+        let mut found = Vec::new();
+        for object in self.owned(owner, object_type, "bcs").await? {
+            let object: Object = decode("badge", object.bcs().value())?;
+            let (db, held) = read(object.as_struct().map_or(&[][..], |data| data.contents()))?;
+            if db == self.deployment().db {
+                found.push((held, reference(&object)));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn node_badge(contents: &[u8]) -> Result<(Address, Held), ChainError> {
+    let badge: Badge = decode("node badge", contents)?;
+    Ok((badge.db, Held::Node(NodeId(badge.row))))
+}
+
+fn task_badge(contents: &[u8]) -> Result<(Address, Held), ChainError> {
+    let badge: Badge = decode("task badge", contents)?;
+    Ok((badge.db, Held::Task(TaskId(badge.row))))
+}
+
+fn admin_cap(contents: &[u8]) -> Result<(Address, Held), ChainError> {
+    let cap: AdminCap = decode("admin cap", contents)?;
+    Ok((cap.db, Held::Admin))
+}
+
+fn reference(object: &Object) -> ObjectReference {
+    ObjectReference::new(object.object_id(), object.version(), object.digest())
 }
 
 /// The bytes of an object that must be of this type.
@@ -361,10 +466,7 @@ pub(crate) fn gas_type() -> TypeTag {
     TypeTag::Struct(Box::new(StructTag::sui()))
 }
 
-pub(crate) fn decode<T: serde::de::DeserializeOwned>(
-    what: &'static str,
-    bytes: &[u8],
-) -> Result<T, ChainError> {
+pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, ChainError> {
     bcs::from_bytes(bytes).map_err(|error| ChainError::Malformed { what, reason: error.to_string() })
 }
 

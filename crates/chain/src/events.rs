@@ -207,6 +207,9 @@ mod tests {
             package: PACKAGE,
             db: Address::TWO,
             treasury: Address::THREE,
+            beacon: Address::ZERO,
+            walrus_package: Address::ZERO,
+            walrus_system: Address::ZERO,
             coin_type: "0x2::sui::SUI".to_owned(),
         })
     }

@@ -122,4 +122,12 @@ impl Executed {
             _ => None,
         })
     }
+
+    /// The dispute that a [`crate::DisputeCall::Open`] made.
+    pub fn opened_dispute(&self) -> Option<Address> {
+        self.events.iter().find_map(|event| match event {
+            Event::DisputeOpened(opened) => Some(opened.dispute),
+            _ => None,
+        })
+    }
 }

@@ -22,8 +22,11 @@ mod views;
 mod wallet;
 
 pub use atoma_types::onchain::Deployment;
-pub use call::{AcquireStack, AddModel, Call, CreateTask, OpenChannel, RegisterNode, Subscribe};
-pub use client::{Balances, ChainClient};
+pub use call::{
+    AcquireStack, AddModel, AdminCall, Call, Case, ClaimStep, CreateTask, DisputeCall, OpenChannel,
+    RegisterNode, RotateKey, Shown, Subscribe, Target,
+};
+pub use client::{Balances, BeaconRound, ChainClient};
 pub use cursor::{CursorError, CursorFile};
 pub use error::ChainError;
 pub use events::{ChainEvent, EventCursor, EventFrame};

@@ -1,12 +1,13 @@
-//! Which of a wallet's coins and badges are free, and which serve a transaction. An owned object can be
+//! Which of a wallet's coins, badges and other objects are free, and which serve a transaction. An owned object can be
 //! in one transaction at a time: a [`Lease`] holds what one transaction uses and gives it back with the
 //! version that the transaction's effects left, so that nothing need be read again in between.
 //!
 //! All bookkeeping is synchronous; the wallet does the reading. If it is ever wrong (another process
 //! uses the same wallet), the chain refuses the transaction and the objects are read again.
 
+use crate::build::Held;
 use crate::{ChainError, Digest};
-use atoma_types::{Address, NodeId};
+use atoma_types::Address;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sui_sdk_types::{ObjectChange, ObjectReference, Owner, TransactionEffects};
@@ -44,7 +45,7 @@ struct Item {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Coin(Purse),
-    Badge(NodeId),
+    Held(Held),
     /// Of a transaction read back from a journal.
     Unknown,
 }
@@ -59,7 +60,7 @@ pub(crate) struct Pool {
 struct State {
     gas: Coins,
     market: Coins,
-    badges: HashMap<NodeId, ObjectReference>,
+    held: HashMap<Held, ObjectReference>,
     in_use: HashSet<Address>,
     /// Least version at which an object can still be; `u64::MAX` once it is gone. Lists read before a
     /// transaction executed are old news by these.
@@ -194,24 +195,24 @@ impl Pool {
         coins.complete = true;
     }
 
-    /// Reserves the badge of `node`. `Wait` while another transaction uses it, `Short` if it is unknown.
-    pub(crate) fn take_badge(&self, lease: &mut Lease, node: NodeId) -> Take {
+    /// Reserves a badge or another object. `Wait` while another transaction uses it, `Short` if it is unknown.
+    pub(crate) fn take_held(&self, lease: &mut Lease, held: Held) -> Take {
         let mut state = self.state();
-        let Some(reference) = state.badges.get(&node).cloned() else {
+        let Some(reference) = state.held.get(&held).cloned() else {
             return Take::Short { available: 0 };
         };
         if !state.in_use.insert(*reference.object_id()) {
             return Take::Wait;
         }
-        lease.items.push(Item { kind: Kind::Badge(node), coin: Coin { reference, balance: 0 } });
+        lease.items.push(Item { kind: Kind::Held(held), coin: Coin { reference, balance: 0 } });
         Take::Taken
     }
 
-    pub(crate) fn listed_badge(&self, node: NodeId, reference: ObjectReference) {
+    pub(crate) fn listed_held(&self, held: Held, reference: ObjectReference) {
         let mut state = self.state();
         let floor = state.floors.get(reference.object_id()).copied().unwrap_or(0);
         if reference.version() >= floor {
-            state.badges.insert(node, reference);
+            state.held.insert(held, reference);
         }
     }
 
@@ -276,8 +277,8 @@ impl State {
             Kind::Coin(purse) => {
                 self.coins(purse).free.insert(*coin.reference.object_id(), (coin, generation));
             }
-            Kind::Badge(node) => {
-                self.badges.insert(node, coin.reference);
+            Kind::Held(held) => {
+                self.held.insert(held, coin.reference);
             }
             Kind::Unknown => self.doubt_all(),
         }
@@ -390,9 +391,13 @@ impl Lease {
         other
     }
 
-    pub(crate) fn badge(&self) -> Option<ObjectReference> {
-        let badge = self.items.iter().find(|item| matches!(item.kind, Kind::Badge(_)))?;
-        Some(badge.coin.reference.clone())
+    /// The badges and other objects that it holds.
+    pub(crate) fn held(&self) -> HashMap<Held, ObjectReference> {
+        let held = self.items.iter().filter_map(|item| match item.kind {
+            Kind::Held(held) => Some((held, item.coin.reference.clone())),
+            _ => None,
+        });
+        held.collect()
     }
 
     /// Reserves what a transaction from a journal uses, as far as nobody else has it.
@@ -432,8 +437,8 @@ impl Lease {
         let mut state = self.pool.state();
         for item in &self.items {
             state.unlease(item);
-            if let Kind::Badge(node) = item.kind {
-                state.badges.remove(&node);
+            if let Kind::Held(held) = item.kind {
+                state.held.remove(&held);
             }
         }
         state.doubt_all();
@@ -496,7 +501,7 @@ impl Lease {
             Kind::Coin(Purse::Gas) => gas,
             Kind::Coin(Purse::Market) if succeeded && std::mem::take(&mut first) => market,
             Kind::Coin(Purse::Market) => Some(item.coin.balance),
-            Kind::Badge(_) | Kind::Unknown => Some(0),
+            Kind::Held(_) | Kind::Unknown => Some(0),
         };
         self.items.iter().map(balance).collect()
     }

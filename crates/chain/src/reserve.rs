@@ -1,12 +1,12 @@
-//! Finding what a transaction uses: coins free, awaited, listed or split off, and badges.
+//! Finding what a transaction uses: coins free, awaited, listed or split off, badges and other objects.
 
-use crate::build::owned;
+use crate::build::{Held, owned};
 use crate::client::{GasPrice, gas_type};
 use crate::pool::{Coin, Lease, Pool, Purse, Take, busy};
 use crate::submit::Outcome;
 use crate::wallet::BUDGET_UNITS;
 use crate::{Call, ChainClient, ChainError, Wallet};
-use atoma_types::{Amount, NodeId};
+use atoma_types::Amount;
 use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,11 +177,11 @@ impl Wallet {
         outcome.effects.object_changes().filter_map(coin).collect()
     }
 
-    pub(crate) async fn reserve_badge(
+    pub(crate) async fn reserve_held(
         &self,
         chain: &ChainClient,
         lease: &mut Lease,
-        node: NodeId,
+        held: Held,
         call: &Call,
     ) -> Result<(), ChainError> {
         let pool = self.pool(chain);
@@ -189,21 +189,19 @@ impl Wallet {
         let mut listed = false;
         loop {
             let changed = pool.changed();
-            match pool.take_badge(lease, node) {
+            match pool.take_held(lease, held) {
                 Take::Wait => {
-                    let busy = ChainError::Busy { what: "node badge" };
+                    let busy = ChainError::Busy { what: held.name() };
                     tokio::time::timeout_at(deadline, changed).await.map_err(|_| busy)?;
                 }
                 Take::Short { .. } if !listed => {
                     listed = true;
-                    for (badge, object) in chain.node_badges(self.address()).await? {
-                        let reference =
-                            ObjectReference::new(object.object_id(), object.version(), object.digest());
-                        pool.listed_badge(badge.node, reference);
+                    for (found, reference) in chain.held(self.address(), held).await? {
+                        pool.listed_held(found, reference);
                     }
                 }
                 Take::Short { .. } => {
-                    let reason = format!("{} holds no badge of node {node}", self.address());
+                    let reason = format!("{} holds no {held}", self.address());
                     return Err(ChainError::InvalidCall { call: call.name(), reason });
                 }
                 _ => return Ok(()),

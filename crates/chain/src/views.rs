@@ -4,7 +4,7 @@ use crate::ChainClient;
 use crate::ChainError;
 use crate::client::decode;
 use crate::submit::failure;
-use atoma_types::onchain::{Abort, Model, Node, Params, Subscription, Task};
+use atoma_types::onchain::{Abort, Model, Node, Params, Slot, Subscription, Task};
 use atoma_types::{Address, Amount, ModelId, NodeId, TaskId};
 use serde::de::DeserializeOwned;
 use sui_rpc::field::{FieldMask, FieldMaskUtil};
@@ -19,57 +19,64 @@ const VIEW_BUDGET: u64 = 10_000_000_000;
 
 impl ChainClient {
     pub async fn node(&self, id: NodeId) -> Result<Option<Node>, ChainError> {
-        known(self.db_view("node", Some(id.0)).await, Abort::UnknownNode)
+        known(self.db_view("node", &[id.0]).await, Abort::UnknownNode)
     }
 
     pub async fn nodes(&self) -> Result<Vec<Node>, ChainError> {
-        self.db_view("nodes", None).await
+        self.db_view("nodes", &[]).await
     }
 
     pub async fn model(&self, id: ModelId) -> Result<Option<Model>, ChainError> {
-        known(self.db_view("model", Some(id.0)).await, Abort::UnknownModel)
+        known(self.db_view("model", &[id.0]).await, Abort::UnknownModel)
     }
 
     pub async fn models(&self) -> Result<Vec<Model>, ChainError> {
-        self.db_view("models", None).await
+        self.db_view("models", &[]).await
     }
 
     pub async fn task(&self, id: TaskId) -> Result<Option<Task>, ChainError> {
-        known(self.db_view("task", Some(id.0)).await, Abort::UnknownTask)
+        known(self.db_view("task", &[id.0]).await, Abort::UnknownTask)
     }
 
     pub async fn tasks(&self) -> Result<Vec<Task>, ChainError> {
-        self.db_view("tasks", None).await
+        self.db_view("tasks", &[]).await
     }
 
+    /// Every node's newest subscription to the task, those that ended included.
     pub async fn subscriptions(&self, task: TaskId) -> Result<Vec<Subscription>, ChainError> {
-        self.db_view("subscriptions", Some(task.0)).await
+        self.db_view("subscriptions", &[task.0]).await
     }
 
+    /// The offers that hold now.
+    pub async fn offers(&self, task: TaskId) -> Result<Vec<Slot>, ChainError> {
+        self.db_view("offers", &[task.0, self.epoch().await?]).await
+    }
+
+    /// The parameters that hold now.
     pub async fn params(&self) -> Result<Params, ChainError> {
-        self.db_view("params", None).await
+        self.db_view("params", &[self.epoch().await?]).await
     }
 
     /// What the treasury holds.
     pub async fn treasury(&self) -> Result<Amount, ChainError> {
-        self.view("treasury", self.deployment().treasury, None).await
+        self.view("treasury", self.deployment().treasury, &[]).await
     }
 
     async fn db_view<T: DeserializeOwned>(
         &self,
         function: &'static str,
-        argument: Option<u64>,
+        arguments: &[u64],
     ) -> Result<T, ChainError> {
-        self.view(function, self.deployment().db, argument).await
+        self.view(function, self.deployment().db, arguments).await
     }
 
     async fn view<T: DeserializeOwned>(
         &self,
         function: &'static str,
         object: Address,
-        argument: Option<u64>,
+        arguments: &[u64],
     ) -> Result<T, ChainError> {
-        let transaction = self.view_call(function, object, argument).await?;
+        let transaction = self.view_call(function, object, arguments).await?;
         let answer = self.simulate(transaction).await?;
         let effects: TransactionEffects = decode("effects", answer.transaction().effects().bcs().value())?;
         failure(effects.status(), self.deployment().package, *effects.transaction_digest())?;
@@ -81,11 +88,11 @@ impl ChainClient {
         &self,
         function: &'static str,
         object: Address,
-        argument: Option<u64>,
+        arguments: &[u64],
     ) -> Result<Transaction, ChainError> {
         let version = self.initial_version(object).await?;
         let mut inputs = vec![Input::Shared(SharedInput::new(object, version, false))];
-        inputs.extend(argument.map(|id| Input::Pure(id.to_le_bytes().to_vec())));
+        inputs.extend(arguments.iter().map(|number| Input::Pure(number.to_le_bytes().to_vec())));
         let arguments = (0u16..).take(inputs.len()).map(Argument::Input).collect();
         let call = Command::MoveCall(MoveCall {
             package: self.deployment().package,

@@ -104,8 +104,8 @@ impl Wallet {
         if !needs.coin.is_zero() {
             self.reserve(chain, &mut lease, Purse::Market, needs.coin.0).await?;
         }
-        if let Some(node) = needs.badge {
-            self.reserve_badge(chain, &mut lease, node, &call).await?;
+        for held in &needs.held {
+            self.reserve_held(chain, &mut lease, *held, &call).await?;
         }
         let budget = self.reserve_gas(chain, &mut lease, call.budget(price), needs.gas).await?;
         lease.market_out = needs.coin.0;
@@ -113,7 +113,7 @@ impl Wallet {
             package: chain.deployment().package,
             types: chain.types(),
             shared: &shared,
-            badge: lease.badge(),
+            held: &lease.held(),
             coins: lease.coins(Purse::Market),
             exact: lease.value(Purse::Market) == needs.coin.0,
         };
@@ -228,7 +228,9 @@ impl Wallet {
 impl Call {
     fn budget(&self, price: GasPrice) -> u64 {
         let calls = match self {
-            Self::Settle(vouchers) => u64::try_from(vouchers.len()).unwrap_or(u64::MAX),
+            Self::Settle(vouchers) | Self::Claim(vouchers) => {
+                u64::try_from(vouchers.len()).unwrap_or(u64::MAX)
+            }
             _ => 1,
         };
         let units = BUDGET_UNITS.saturating_add(BUDGET_UNITS_PER_CALL.saturating_mul(calls));

@@ -1,6 +1,6 @@
 //! What the market offers, as the chain has it.
 
-use atoma_types::onchain::{Model, Node, Params, Subscription, Task};
+use atoma_types::onchain::{Model, Node, Params, Slot, Task};
 use atoma_types::{Amount, ArithmeticError, ModelId, NodeId, Price, TaskId, Units};
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,7 +13,7 @@ pub struct Catalog {
     models: HashMap<ModelId, Model>,
     nodes: HashMap<NodeId, Node>,
     tasks: BTreeMap<TaskId, Task>,
-    subscriptions: HashMap<TaskId, Vec<Subscription>>,
+    live: HashMap<TaskId, Vec<Slot>>,
     params: Params,
 }
 
@@ -31,14 +31,14 @@ impl Catalog {
         models: Vec<Model>,
         tasks: Vec<Task>,
         nodes: Vec<Node>,
-        subscriptions: HashMap<TaskId, Vec<Subscription>>,
+        live: HashMap<TaskId, Vec<Slot>>,
         params: Params,
     ) -> Self {
         Self {
             models: models.into_iter().map(|model| (model.id, model)).collect(),
             nodes: nodes.into_iter().map(|node| (node.id, node)).collect(),
             tasks: tasks.into_iter().map(|task| (task.id, task)).collect(),
-            subscriptions,
+            live,
             params,
         }
     }
@@ -68,11 +68,10 @@ impl Catalog {
         labels
     }
 
-    /// Enabled nodes that serve a task, with their terms.
-    pub fn subscriptions(&self, task: TaskId) -> impl Iterator<Item = &Subscription> {
-        self.subscriptions.get(&task).into_iter().flatten().filter(|subscription| {
-            self.nodes.get(&subscription.node).is_some_and(|node| node.disabled_ms == 0)
-        })
+    /// Offers of enabled nodes for a task.
+    pub fn live_offers(&self, task: TaskId) -> impl Iterator<Item = &Slot> {
+        let is_enabled = |slot: &&Slot| self.nodes.get(&slot.node).is_some_and(|node| node.disabled_ms == 0);
+        self.live.get(&task).into_iter().flatten().filter(is_enabled)
     }
 
     /// Terms for about `units` of a task under an optional cap: no more units than some node takes on, and
@@ -84,7 +83,7 @@ impl Catalog {
         cap: Option<Price>,
     ) -> Result<Option<Terms>, ArithmeticError> {
         let affordable =
-            || self.subscriptions(task.id).filter(move |one| cap.is_none_or(|cap| one.price <= cap));
+            || self.live_offers(task.id).filter(move |one| cap.is_none_or(|cap| one.price <= cap));
         let Some(units) = affordable().map(|one| one.max_units.min(units)).max() else { return Ok(None) };
         let max_price = affordable()
             .filter(|one| one.max_units >= units)
@@ -100,7 +99,7 @@ impl Catalog {
         self.tasks.values().filter_map(|task| {
             let model = self.models.get(&task.model)?;
             let open = !task.deprecated && !model.disabled && task.role == ROLE_CHAT && task.level == 0;
-            (open && self.subscriptions(task.id).next().is_some()).then_some((model.label.as_str(), task))
+            (open && self.live_offers(task.id).next().is_some()).then_some((model.label.as_str(), task))
         })
     }
 }

@@ -391,7 +391,7 @@ impl Slot {
     pub(crate) fn refuse(mut self, reason: &str) {
         if let Stage::Issued(request_hash) = self.stage {
             self.stage = Stage::Done;
-            let _ = self.channel.finish(request_hash, Outcome::Broken { tokens: 0 });
+            let _ = self.channel.finish(request_hash, Outcome::Refused);
             self.channel.give_up(&request_hash, reason);
         }
     }

@@ -67,6 +67,8 @@ pub enum Outcome {
     Broken { tokens: u64 },
     /// Not known: the process ended in between. Only what was authorized limits the charge.
     Unwitnessed,
+    /// The node refused it, or it never arrived: it must cost nothing.
+    Refused,
 }
 
 /// Why no further request may be made just now.
@@ -427,7 +429,11 @@ fn check_outcome(receipt: &Receipt, outcome: Outcome, bounds: Bounds) -> Result<
             return Err(Disagreement::ResponseHash);
         }
         Outcome::Complete { tokens, .. } | Outcome::Broken { tokens } => tokens,
-        Outcome::Unwitnessed => return Ok(()),
+        Outcome::Refused if receipt.status.is_billable() => {
+            let Receipt { status, units, .. } = *receipt;
+            return Err(Disagreement::ChargedForNothing { status, units });
+        }
+        Outcome::Unwitnessed | Outcome::Refused => return Ok(()),
     };
     let most = tokens.saturating_add(bounds.unseen);
     if receipt.status.is_billable() && receipt.output > most {

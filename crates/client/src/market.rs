@@ -103,11 +103,11 @@ impl ChainMarket {
             self.chain.nodes(),
             self.chain.params()
         )?;
-        let mut subscriptions = HashMap::new();
+        let mut live = HashMap::new();
         for task in tasks.iter().filter(|task| !task.deprecated) {
-            subscriptions.insert(task.id, self.chain.subscriptions(task.id).await?);
+            live.insert(task.id, self.chain.offers(task.id).await?);
         }
-        Ok(Catalog::new(models, tasks, nodes, subscriptions, params))
+        Ok(Catalog::new(models, tasks, nodes, live, params))
     }
 }
 

@@ -111,7 +111,7 @@ fn router(session: Session) -> Router {
         let handler = move |State(session): State<Session>, body: Body| ask(session, endpoint, body);
         router = router.route(endpoint.path(), post(handler));
     }
-    router.with_state(session)
+    router.method_not_allowed_fallback(wrong_method).with_state(session)
 }
 
 async fn ask(session: Session, endpoint: Endpoint, body: Body) -> Result<Response, ApiError> {
@@ -130,6 +130,11 @@ async fn health() -> Json<Value> {
 
 pub async fn not_found() -> Response {
     ApiError::new(StatusCode::NOT_FOUND, "not_found", "no such endpoint").into_response()
+}
+
+pub async fn wrong_method() -> Response {
+    let message = "this endpoint takes another method";
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).into_response()
 }
 
 /// Models as OpenAI lists them.

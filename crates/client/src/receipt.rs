@@ -140,6 +140,7 @@ fn hash(name: &'static str, claimed: Hash32, bytes: &[u8]) -> Check {
 mod tests {
     use super::*;
     use atoma_types::message::Message as _;
+    use atoma_types::onchain::{Attestation, Seal};
     use atoma_types::{Address, Amount, NodeId, SecretKey, Units};
 
     fn node(key: &SecretKey) -> Node {
@@ -149,10 +150,26 @@ mod tests {
             payout: Address::TWO,
             endpoint: "http://127.0.0.1:1".into(),
             receipt_key: key.public_key(),
+            seal: Seal::default(),
+            attestation: Attestation::default(),
             collateral: Amount(1),
+            raised_ms: 0,
+            bookings: vec![],
+            timeout_pot: Amount::ZERO,
+            timeout_until_ms: 0,
+            convictions: 0,
             reputation: 50,
-            registered_epoch: 0,
+            reputation_epoch: 0,
+            answer_interval_ms: 1_000,
+            queue_tail_ms: 0,
             disabled_ms: 0,
+            exit_ms: 0,
+            exit_epoch: 0,
+            open_audits: 0,
+            open_disputes: 0,
+            writes: 0,
+            writes_epoch: 0,
+            registered_epoch: 0,
         }
     }
 

@@ -1,8 +1,9 @@
 //! What one transaction brings into an entry point and takes out of it, besides the objects.
 
+use crate::admin::AdminCap;
 use crate::node::NodeBadge;
 use crate::task::TaskBadge;
-use atoma_types::onchain::{Event, Stack};
+use atoma_types::onchain::{Dispute, Event, Stack};
 use atoma_types::{Address, Amount};
 use serde::{Deserialize, Serialize};
 use sui_sdk_types::Digest;
@@ -20,6 +21,7 @@ pub enum Owned {
     Coin(Coin),
     NodeBadge(NodeBadge),
     TaskBadge(TaskBadge),
+    AdminCap(AdminCap),
 }
 
 impl Owned {
@@ -28,6 +30,7 @@ impl Owned {
             Self::Coin(coin) => coin.id,
             Self::NodeBadge(badge) => badge.id,
             Self::TaskBadge(badge) => badge.id,
+            Self::AdminCap(cap) => cap.id,
         }
     }
 }
@@ -50,6 +53,8 @@ pub struct TxContext {
     pub transfers: Vec<Transfer>,
     /// Stacks made shared.
     pub shared: Vec<Stack>,
+    /// Disputes made shared.
+    pub disputes: Vec<Dispute>,
     /// Shared objects deleted. The `&mut` object passed in is then empty.
     pub deleted: Vec<Address>,
 }
@@ -65,6 +70,7 @@ impl TxContext {
             events: Vec::new(),
             transfers: Vec::new(),
             shared: Vec::new(),
+            disputes: Vec::new(),
             deleted: Vec::new(),
         }
     }
@@ -99,9 +105,14 @@ impl TxContext {
 
     /// Pays `amount` to the sender as a new coin; no coin for nothing.
     pub(crate) fn pay_sender(&mut self, amount: Amount) {
+        self.pay(amount, self.sender);
+    }
+
+    /// Pays `amount` to an address as a new coin. Only for calls on which no deadline depends.
+    pub(crate) fn pay(&mut self, amount: Amount, to: Address) {
         if !amount.is_zero() {
             let coin = Coin { id: self.fresh_id(), balance: amount };
-            self.transfer(Owned::Coin(coin), self.sender);
+            self.transfer(Owned::Coin(coin), to);
         }
     }
 

@@ -1,78 +1,15 @@
-//! `AtomaDb`: nodes, models, tasks with their subscribers, and the parameters.
+//! `AtomaDb`: nodes, models, tasks with their lists of offers, the parameters, and all collateral.
 
 use crate::context::TxContext;
 use crate::limits::ensure;
 use crate::node::NodeBadge;
-use crate::treasury::Treasury;
+use crate::slots::Market;
+use crate::table::Table;
+use crate::task::TaskBadge;
 use crate::{Result, VERSION};
-use atoma_types::onchain::{Abort, Model, Node, Params, Stack, Subscription, Task};
+use atoma_types::onchain::{Abort, Model, Node, Params, PendingParams, Stack, Subscription, Task};
 use atoma_types::{Address, Amount, ModelId, NodeId, TaskId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-
-/// `sui::table::Table<u64, V>`: on chain an id and a size, the rows being dynamic fields.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Table<V> {
-    pub id: Address,
-    rows: BTreeMap<u64, V>,
-}
-
-impl<V> Table<V> {
-    pub(crate) fn new(ctx: &mut TxContext) -> Self {
-        Self { id: ctx.fresh_id(), rows: BTreeMap::new() }
-    }
-
-    pub fn get(&self, key: u64) -> Option<&V> {
-        self.rows.get(&key)
-    }
-
-    pub(crate) fn get_mut(&mut self, key: u64) -> Option<&mut V> {
-        self.rows.get_mut(&key)
-    }
-
-    pub fn contains(&self, key: u64) -> bool {
-        self.rows.contains_key(&key)
-    }
-
-    pub(crate) fn add(&mut self, key: u64, value: V) {
-        self.rows.insert(key, value);
-    }
-
-    pub fn size(&self) -> u64 {
-        // A map in memory cannot hold more than u64::MAX rows.
-        u64::try_from(self.rows.len()).unwrap_or(u64::MAX)
-    }
-
-    pub fn values(&self) -> impl Iterator<Item = &V> {
-        self.rows.values()
-    }
-
-    fn header(&self) -> TableHeader {
-        TableHeader { id: self.id, size: self.size() }
-    }
-}
-
-#[derive(Serialize)]
-struct TableHeader {
-    id: Address,
-    size: u64,
-}
-
-/// One subscriber in a task's list of slots, with what a draw needs beside the node's row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Slot {
-    pub subscription: Subscription,
-    /// min(collateral when subscribing, the task's weight cap).
-    pub weight: Amount,
-}
-
-/// The subscribers of one task. Slots count from 0 and are never removed; a node has at most one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Market {
-    pub slots: Table<Slot>,
-    /// Slot by node.
-    pub slot_of: Table<u64>,
-}
 
 /// The shared database. Rows count from 1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,51 +18,67 @@ pub struct AtomaDb {
     pub version: u64,
     /// Stops purchases, nothing else.
     pub paused: bool,
-    pub params: Params,
-    pub nodes: Table<Node>,
-    pub models: Table<Model>,
-    pub tasks: Table<Task>,
-    /// Subscribers by task.
-    pub markets: Table<Market>,
-    /// `Balance<T>`: the collateral of all nodes.
-    pub collateral: Amount,
-}
-
-/// Makes the two shared objects of a new market.
-pub fn genesis(params: Params, ctx: &mut TxContext) -> (AtomaDb, Treasury) {
-    let db = AtomaDb {
-        id: ctx.fresh_id(),
-        version: VERSION,
-        paused: false,
-        params,
-        nodes: Table::new(ctx),
-        models: Table::new(ctx),
-        tasks: Table::new(ctx),
-        markets: Table::new(ctx),
-        collateral: Amount::ZERO,
-    };
-    let treasury = Treasury::new(db.id, ctx);
-    (db, treasury)
+    /// Read them with [`AtomaDb::params_at`].
+    pub(crate) params: Params,
+    pub(crate) pending: Option<PendingParams>,
+    pub nodes: Table<u64, Node>,
+    pub models: Table<u64, Model>,
+    pub tasks: Table<u64, Task>,
+    /// Offers by task.
+    pub markets: Table<u64, Market>,
+    /// What addresses may withdraw.
+    pub dues: Table<Address, Amount>,
+    /// `Balance<T>`: collateral, bookings and pots of all nodes, the dues, and what is to be burned or
+    /// collected by the treasury.
+    pub pool: Amount,
+    pub to_burn: Amount,
+    pub to_treasury: Amount,
+    pub dues_total: Amount,
 }
 
 impl AtomaDb {
+    pub(crate) fn new(params: Params, ctx: &mut TxContext) -> Self {
+        Self {
+            id: ctx.fresh_id(),
+            version: VERSION,
+            paused: false,
+            params,
+            pending: None,
+            nodes: Table::new(ctx),
+            models: Table::new(ctx),
+            tasks: Table::new(ctx),
+            markets: Table::new(ctx),
+            dues: Table::new(ctx),
+            pool: Amount::ZERO,
+            to_burn: Amount::ZERO,
+            to_treasury: Amount::ZERO,
+            dues_total: Amount::ZERO,
+        }
+    }
+
     /// BCS of the object as it is on chain: tables are their ids and sizes.
     pub fn header_bytes(&self) -> std::result::Result<Vec<u8>, bcs::Error> {
         bcs::to_bytes(&(
-            self.id,
-            self.version,
-            self.paused,
-            &self.params,
-            self.nodes.header(),
-            self.models.header(),
-            self.tasks.header(),
-            self.markets.header(),
-            self.collateral,
+            (self.id, self.version, self.paused, &self.params, &self.pending),
+            (self.nodes.header(), self.models.header(), self.tasks.header(), self.markets.header()),
+            (self.dues.header(), self.pool, self.to_burn, self.to_treasury, self.dues_total),
         ))
+    }
+
+    /// The parameters of an epoch: new ones hold from the epoch after the one in which they were set.
+    pub fn params_at(&self, epoch: u64) -> &Params {
+        match &self.pending {
+            Some(pending) if pending.epoch <= epoch => &pending.params,
+            _ => &self.params,
+        }
     }
 
     pub fn node(&self, node: NodeId) -> Result<&Node> {
         self.nodes.get(node.0).ok_or(Abort::UnknownNode)
+    }
+
+    pub(crate) fn node_mut(&mut self, node: NodeId) -> Result<&mut Node> {
+        self.nodes.get_mut(node.0).ok_or(Abort::UnknownNode)
     }
 
     pub fn model(&self, model: ModelId) -> Result<&Model> {
@@ -136,14 +89,26 @@ impl AtomaDb {
         self.tasks.get(task.0).ok_or(Abort::UnknownTask)
     }
 
+    pub(crate) fn task_mut(&mut self, task: TaskId) -> Result<&mut Task> {
+        self.tasks.get_mut(task.0).ok_or(Abort::UnknownTask)
+    }
+
     pub fn market(&self, task: TaskId) -> Result<&Market> {
         self.markets.get(task.0).ok_or(Abort::UnknownTask)
     }
 
-    pub fn slot(&self, task: TaskId, node: NodeId) -> Result<&Slot> {
-        let market = self.market(task)?;
-        let index = market.slot_of.get(node.0).ok_or(Abort::NotSubscribed)?;
-        market.slots.get(*index).ok_or(Abort::NotSubscribed)
+    pub(crate) fn market_mut(&mut self, task: TaskId) -> Result<&mut Market> {
+        self.markets.get_mut(task.0).ok_or(Abort::UnknownTask)
+    }
+
+    /// A node's subscription, whether it still runs or not.
+    pub fn subscription(&self, task: TaskId, node: NodeId) -> Result<&Subscription> {
+        self.market(task)?.subscriptions.get(node.0).ok_or(Abort::NotSubscribed)
+    }
+
+    /// What `to` may withdraw.
+    pub fn due_of(&self, to: Address) -> Amount {
+        self.dues.get(to).copied().unwrap_or(Amount::ZERO)
     }
 
     pub(crate) fn check_version(&self) -> Result {
@@ -161,21 +126,22 @@ impl AtomaDb {
         self.node(badge.node)
     }
 
-    pub(crate) fn badge_node_mut(&mut self, badge: &NodeBadge) -> Result<&mut Node> {
+    /// The task whose badge this is.
+    pub(crate) fn badge_task(&self, badge: &TaskBadge) -> Result<&Task> {
         ensure(badge.db == self.id, Abort::WrongDb)?;
-        self.nodes.get_mut(badge.node.0).ok_or(Abort::UnknownNode)
+        self.task(badge.task)
     }
 
-    /// Collateral a node needs for a task: the task's minimum, at least the network's.
-    pub fn collateral_minimum(&self, task: &Task) -> Amount {
-        task.min_collateral.max(self.params.min_collateral)
-    }
-
-    /// Most that a subscriber weighs in a draw: as many minima of the task as the parameters' cap is of
-    /// the network's minimum.
-    pub fn weight_cap(&self, task: &Task) -> Result<Amount> {
-        let product = u128::from(self.collateral_minimum(task).0) * u128::from(self.params.weight_cap.0);
-        let cap = product / u128::from(self.params.min_collateral.0.max(1));
-        u64::try_from(cap.max(1)).map(Amount).map_err(|_| Abort::Arithmetic)
+    /// Credits part of the pool to an address. That the pool holds it is the caller's business; the sums
+    /// cannot overflow, being parts of the pool.
+    pub(crate) fn credit(&mut self, to: Address, amount: Amount) -> Result {
+        if amount.is_zero() {
+            return Ok(());
+        }
+        let due = self.due_of(to).add(amount)?;
+        let dues_total = self.dues_total.add(amount)?;
+        self.dues.set(to, due);
+        self.dues_total = dues_total;
+        Ok(())
     }
 }

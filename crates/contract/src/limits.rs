@@ -1,6 +1,6 @@
 //! Bounds of every argument. They are constants of the package, not parameters.
 
-use crate::Result;
+use crate::{Result, ed25519};
 use atoma_types::PublicKey;
 use atoma_types::onchain::Abort;
 
@@ -14,15 +14,29 @@ pub const CREATOR_FEE_PERMILLE_MAX: u64 = 200;
 pub const SURCHARGE_PERMILLE_MAX: u64 = 200;
 /// Highest role and modality: chat, embedding, vision, image, speech out, speech in, fine-tuning, training.
 pub const ROLE_MAX: u8 = 7;
-/// Security levels that the package judges. Levels 1 and 2 need attestation and claims.
-pub const LEVELS: &[u8] = &[0];
-pub const ECHELONS_MAX: u64 = 16;
+/// Highest security level: none, confidential compute, sampling consensus.
+pub const LEVEL_MAX: u8 = 2;
+pub const ECHELONS_MAX: usize = 16;
+/// Highest label of an echelon.
+pub const ECHELON_MAX: u64 = 65_535;
 pub const WHITELIST_MAX: usize = 64;
 pub const CHANNELS_MAX: usize = 64;
 /// Most openings by nodes that a purchase prepays.
 pub const OPENS_MAX: u64 = 64;
 /// Most nodes that a Limited purchase draws.
 pub const DRAWN_MAX: u64 = 16;
+pub const SEAL_KEY_BYTES_MAX: usize = 2_048;
+pub const DEVICE_TYPES_MAX: usize = 16;
+/// Most registry writes of one node in one epoch.
+pub const WRITES_MAX: u64 = 8;
+/// Most compensations booked against one node.
+pub const BOOKINGS_MAX: usize = 32;
+/// Where a revealed record is stored.
+pub const LOCATION_BYTES_MAX: usize = 128;
+/// A part of a record or body in one call.
+pub const PART_BYTES_MAX: usize = 12_288;
+/// A body that can be demanded on chain.
+pub const BODY_BYTES_MAX: usize = 98_304;
 pub const REPUTATION_MAX: u64 = 100;
 /// Reputation at registration.
 pub const REPUTATION_BASE: u64 = 50;
@@ -50,11 +64,25 @@ pub(crate) fn check_quantity(value: u64) -> Result {
     ensure(value <= QUANTITY_MAX, Abort::BadArgument)
 }
 
-/// 32 bytes that are a point and not of small order: anyone could sign for a key of small order.
+/// 32 bytes that are not a point of small order: anyone could sign for such a key. Bytes that are no point at all
+/// verify nothing, to the harm of whoever names them; the chain cannot tell.
 pub(crate) fn check_key(bytes: &[u8]) -> Result<PublicKey> {
     let key = PublicKey(check_bytes(bytes)?);
-    ensure(key.is_usable(), Abort::BadArgument)?;
+    // R the neutral element and s zero verify for exactly those.
+    let mut neutral = [0; 64];
+    neutral[0] = 1;
+    ensure(!ed25519::verify(&key, &[], &neutral), Abort::BadArgument)?;
     Ok(key)
+}
+
+/// At most [`ECHELONS_MAX`] distinct labels.
+pub(crate) fn check_echelons(echelons: &[u64]) -> Result {
+    ensure(echelons.len() <= ECHELONS_MAX, Abort::BadArgument)?;
+    for (i, echelon) in echelons.iter().enumerate() {
+        ensure(*echelon <= ECHELON_MAX, Abort::BadArgument)?;
+        ensure(!echelons[..i].contains(echelon), Abort::BadArgument)?;
+    }
+    Ok(())
 }
 
 /// A byte vector of exactly `N` bytes.

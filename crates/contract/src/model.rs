@@ -37,7 +37,7 @@ pub fn add(db: &mut AtomaDb, new: NewModel, ctx: &mut TxContext) -> Result {
         creator_fee_permille,
         disabled: false,
     };
-    db.models.add(model.0, row);
+    db.models.set(model.0, row);
     ctx.emit(ModelAdded { model, label, creator, creator_fee_permille });
     Ok(())
 }

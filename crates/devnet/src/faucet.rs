@@ -1,15 +1,17 @@
-//! Gives away coins: a transaction of the faucet's account like any other, so that no coin is ever made.
+//! Gives away coins, and certificates of stored blobs: transactions of the faucet's account like any other, so
+//! that no coin is ever made.
 
 use crate::chain::{Chain, SubmitError};
 use crate::ledger::object::{coin, sui};
 use crate::ledger::{Executed, Ledger, gas};
-use crate::package::usd;
+use crate::package::{ObjectKind, WALRUS_PACKAGE, WALRUS_SYSTEM, usd};
+use serde::Deserialize;
 use std::sync::Arc;
 use sui_crypto::SuiSigner;
 use sui_sdk_types::{
-    Address, Argument, Command, GasPayment, Input, Object, ObjectReference, ProgrammableTransaction,
-    SignedTransaction, SplitCoins, Transaction, TransactionExpiration, TransactionKind, TransferObjects,
-    TypeTag,
+    Address, Argument, Command, GasPayment, Identifier, Input, MoveCall, Object, ObjectReference,
+    ProgrammableTransaction, SharedInput, SignedTransaction, SplitCoins, Transaction, TransactionExpiration,
+    TransactionKind, TransferObjects, TypeTag,
 };
 
 /// What one plain request gives: 10 SUI and 10,000 USD.
@@ -28,6 +30,18 @@ pub(crate) struct Gift {
     pub(crate) usd: u64,
 }
 
+/// A blob to certify as Walrus would, had it been stored there.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct BlobCertificate {
+    pub owner: Address,
+    /// As Walrus computes it, in little-endian bytes.
+    pub blob_id: [u8; 32],
+    pub size: u64,
+    pub epochs_ahead: u32,
+    #[serde(default)]
+    pub deletable: bool,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FaucetError {
     #[error("ask for something: both amounts are zero")]
@@ -38,6 +52,8 @@ pub(crate) enum FaucetError {
     Submit(#[from] SubmitError),
     #[error("the faucet is empty")]
     Empty,
+    #[error("a blob is stored for 1 to 53 epochs")]
+    Epochs,
 }
 
 /// A coin that was given.
@@ -73,13 +89,48 @@ pub(crate) fn give(chain: &Chain, gift: Gift) -> Result<(Arc<Executed>, Vec<Give
     Ok((executed, given))
 }
 
+/// Makes the `Blob` object that certifies a stored blob, and returns its id.
+pub(crate) fn certify(chain: &Chain, blob: &BlobCertificate) -> Result<Address, FaucetError> {
+    let executed = chain.submit_own(|ledger| sign(ledger, certificate(blob)?))?;
+    let tag = ObjectKind::Blob.tag(&usd());
+    let is_blob = |object: &&Object| object.as_struct().is_some_and(|data| *data.object_type() == tag);
+    executed.objects.iter().find(is_blob).map(Object::object_id).ok_or(FaucetError::Epochs)
+}
+
+fn certificate(blob: &BlobCertificate) -> Result<ProgrammableTransaction, SubmitError> {
+    let encoded = |_| SubmitError::Unsupported("this blob");
+    let pure = [
+        bcs::to_bytes(&blob.owner),
+        bcs::to_bytes(&blob.blob_id),
+        bcs::to_bytes(&blob.size),
+        bcs::to_bytes(&blob.epochs_ahead),
+        bcs::to_bytes(&blob.deletable),
+    ];
+    let mut inputs = vec![Input::Shared(SharedInput::new(WALRUS_SYSTEM, 1, false))];
+    for bytes in pure {
+        inputs.push(Input::Pure(bytes.map_err(encoded)?));
+    }
+    let call = MoveCall {
+        package: WALRUS_PACKAGE,
+        module: Identifier::from_static("devnet"),
+        function: Identifier::from_static("certified_blob"),
+        type_arguments: Vec::new(),
+        arguments: (0u16..).take(inputs.len()).map(Argument::Input).collect(),
+    };
+    Ok(ProgrammableTransaction { inputs, commands: vec![Command::MoveCall(call)] })
+}
+
 fn build(ledger: &Ledger, gift: Gift) -> Result<SignedTransaction, SubmitError> {
+    let money = purse(ledger, ledger.genesis().faucet_address(), &usd())?;
+    sign(ledger, commands(gift, money))
+}
+
+fn sign(ledger: &Ledger, programmable: ProgrammableTransaction) -> Result<SignedTransaction, SubmitError> {
     let key = ledger.genesis().faucet_key();
     let sender = key.public_key().derive_address();
     let gas = purse(ledger, sender, &sui())?;
-    let money = purse(ledger, sender, &usd())?;
     let transaction = Transaction {
-        kind: TransactionKind::ProgrammableTransaction(commands(gift, money)),
+        kind: TransactionKind::ProgrammableTransaction(programmable),
         sender,
         gas_payment: GasPayment {
             objects: vec![gas],

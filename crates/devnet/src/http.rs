@@ -1,7 +1,7 @@
 //! The plain HTTP routes beside the RPC: the faucet as Sui's, and the controls of a devnet.
 
 use crate::chain::{Chain, SubmitError};
-use crate::faucet::{self, FaucetError, Gift};
+use crate::faucet::{self, BlobCertificate, FaucetError, Gift};
 use atoma_types::Address;
 use atoma_types::onchain::Deployment;
 use axum::Json;
@@ -30,6 +30,7 @@ pub(crate) fn routes(chain: Arc<Chain>, deployment: Deployment) -> axum::Router 
     axum::Router::new()
         .route("/v2/gas", post(gas))
         .route("/devnet/v1/faucet", post(faucet_amounts))
+        .route("/devnet/v1/blob", post(blob))
         .route("/devnet/v1/deployment", get(deployment_info))
         .route("/devnet/v1/clock", get(clock).post(advance_clock))
         .route("/devnet/v1/epoch", get(epoch).post(advance_epoch))
@@ -49,7 +50,7 @@ impl IntoResponse for Problem {
 impl From<FaucetError> for Problem {
     fn from(error: FaucetError) -> Self {
         let status = match &error {
-            FaucetError::Nothing | FaucetError::TooMuch => StatusCode::BAD_REQUEST,
+            FaucetError::Nothing | FaucetError::TooMuch | FaucetError::Epochs => StatusCode::BAD_REQUEST,
             FaucetError::Empty => StatusCode::SERVICE_UNAVAILABLE,
             FaucetError::Submit(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
@@ -120,6 +121,17 @@ async fn give(control: Control, gift: Gift) -> Reply<serde_json::Value> {
         })
         .collect();
     Ok(Json(json!({ "status": "Success", "coins_sent": coins })))
+}
+
+#[derive(Serialize)]
+struct Certified {
+    /// The `Blob` object.
+    id: Address,
+}
+
+async fn blob(State(control): State<Control>, Json(request): Json<BlobCertificate>) -> Reply<Certified> {
+    let id = blocking(move || faucet::certify(&control.chain, &request)).await??;
+    Ok(Json(Certified { id }))
 }
 
 async fn deployment_info(State(control): State<Control>) -> Json<Deployment> {

@@ -19,8 +19,9 @@ mod scan;
 mod service;
 mod store;
 
+pub use faucet::BlobCertificate;
 pub use ledger::audit::{Totals, Unbalanced};
-pub use package::{PACKAGE, USD_PACKAGE};
+pub use package::{PACKAGE, USD_PACKAGE, WALRUS_PACKAGE};
 pub use store::StoreError;
 
 use atoma_types::Address;
@@ -28,7 +29,7 @@ use atoma_types::onchain::{Deployment, Params};
 use chain::{Chain, ReplayError};
 use faucet::Gift;
 use ledger::Ledger;
-use ledger::genesis::Genesis;
+use ledger::genesis::{Genesis, GenesisError};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,9 +56,11 @@ pub struct Config {
     /// File that keeps the state; in memory without one.
     pub store: Option<PathBuf>,
     /// What all randomness follows from; drawn from the operating system if not given. Of an existing
-    /// store the seed, the parameters and the first time stay as they are.
+    /// store the seed, the parameters, the administrator and the first time stay as they are.
     pub seed: Option<[u8; 32]>,
     pub params: Params,
+    /// Who holds the market's `AdminCap`; out of reach, with the faucet, if nobody is named.
+    pub admin: Option<Address>,
     /// Address to put into the deployment's URL instead of the one listened on.
     pub public_url: Option<String>,
 }
@@ -69,6 +72,7 @@ impl Default for Config {
             store: None,
             seed: None,
             params: atoma_contract::params::devnet(),
+            admin: None,
             public_url: None,
         }
     }
@@ -134,6 +138,12 @@ impl Devnet {
     pub async fn fund(&self, recipient: Address, sui: u64, usd: u64) -> Result<(), ControlError> {
         let chain = self.chain.clone();
         control(move || faucet::give(&chain, Gift { recipient, sui, usd }).map(drop)).await
+    }
+
+    /// Certifies a blob as Walrus would, had it been stored there; returns the id of its `Blob` object.
+    pub async fn certify_blob(&self, blob: BlobCertificate) -> Result<Address, ControlError> {
+        let chain = self.chain.clone();
+        control(move || faucet::certify(&chain, &blob)).await
     }
 
     /// Moves the chain's clock ahead; returns its new time in ms.
@@ -203,18 +213,18 @@ pub async fn spawn(config: Config) -> Result<Devnet, StartError> {
     let listen_error = |source| StartError::Listen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
-    let (seed, params, store) = (config.seed, config.params.clone(), config.store.clone());
-    let chain = tokio::task::spawn_blocking(move || open(seed, params, store))
-        .await
-        .map_err(|_| StartError::Interrupted)??;
+    let rpc_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let chain =
+        tokio::task::spawn_blocking(move || open(config)).await.map_err(|_| StartError::Interrupted)??;
     let chain = Arc::new(chain);
-    let deployment = deployment(&chain, config.public_url.unwrap_or_else(|| format!("http://{address}")));
+    let deployment = deployment(&chain, rpc_url).map_err(|error| StartError::Genesis(error.to_string()))?;
     let (stop, stopped) = oneshot::channel();
     let server = tokio::spawn(serve(listener, chain.clone(), deployment.clone(), stopped));
     Ok(Devnet { chain, address, deployment, stop: Some(stop), server })
 }
 
-fn open(seed: Option<[u8; 32]>, params: Params, store: Option<PathBuf>) -> Result<Chain, StartError> {
+fn open(config: Config) -> Result<Chain, StartError> {
+    let Config { seed, params, admin, store, .. } = config;
     let seed = match seed {
         Some(seed) => seed,
         None => {
@@ -223,7 +233,7 @@ fn open(seed: Option<[u8; 32]>, params: Params, store: Option<PathBuf>) -> Resul
             seed
         }
     };
-    let fresh = || Genesis { seed, timestamp_ms: chain::wall_ms(), params };
+    let fresh = || Genesis { seed, timestamp_ms: chain::wall_ms(), params, admin };
     let (store, genesis) = match store {
         None => (None, fresh()),
         Some(path) => Store::open(&path, fresh).map(|(store, genesis)| (Some(store), genesis))?,
@@ -232,10 +242,19 @@ fn open(seed: Option<[u8; 32]>, params: Params, store: Option<PathBuf>) -> Resul
     Ok(Chain::start(ledger, store)?)
 }
 
-fn deployment(chain: &Chain, rpc_url: String) -> Deployment {
-    let (db, treasury) = chain.read().genesis().market_ids();
-    let coin_type = package::usd().to_string();
-    Deployment { network: NETWORK.to_owned(), rpc_url, package: PACKAGE, db, treasury, coin_type }
+fn deployment(chain: &Chain, rpc_url: String) -> Result<Deployment, GenesisError> {
+    let ledger = chain.read();
+    Ok(Deployment {
+        network: NETWORK.to_owned(),
+        rpc_url,
+        package: PACKAGE,
+        db: ledger.world().db.id,
+        treasury: ledger.genesis().treasury()?,
+        beacon: ledger.world().beacon.id,
+        walrus_package: WALRUS_PACKAGE,
+        walrus_system: package::WALRUS_SYSTEM,
+        coin_type: package::usd().to_string(),
+    })
 }
 
 async fn serve(

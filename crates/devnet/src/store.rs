@@ -15,7 +15,7 @@ const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal")
 const FORMAT_KEY: &str = "format";
 const GENESIS_KEY: &str = "genesis";
 /// Changes whenever an old journal would replay to something else.
-const FORMAT: &[u8] = b"atoma-devnet/1";
+const FORMAT: &[u8] = b"atoma-devnet/2";
 
 /// Why the state on disk cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -176,7 +176,8 @@ mod tests {
     fn the_seed_is_read_by_its_owner_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("devnet.redb");
-        let genesis = || Genesis { seed: [7; 32], timestamp_ms: 1, params: Config::test().params };
+        let genesis =
+            || Genesis { seed: [7; 32], timestamp_ms: 1, params: Config::test().params, admin: None };
         let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         drop(Store::open(&path, genesis).unwrap());
         assert_eq!(mode(), 0o600);

@@ -7,7 +7,7 @@ use crate::store::{Reservation, ReservationId, Store, StoreError, UsageRow, now_
 use atoma_client::channel::{Completion, Sent};
 use atoma_client::journal::JournalError;
 use atoma_client::market::Market;
-use atoma_client::proxy::{model_list, not_found, read_body};
+use atoma_client::proxy::{model_list, not_found, read_body, wrong_method};
 use atoma_client::request::Endpoint;
 use atoma_client::session::{Answer, AnswerBody, LifeError, Note, OpenError, Quote};
 use atoma_client::{ApiError, Session, SessionConfig};
@@ -219,7 +219,7 @@ fn router(gateway: Arc<Gateway>) -> Router {
         };
         router = router.route(endpoint.path(), post(handler));
     }
-    router.with_state(gateway)
+    router.method_not_allowed_fallback(wrong_method).with_state(gateway)
 }
 
 impl Gateway {

@@ -156,6 +156,8 @@ pub(crate) struct Shelf {
     pub(crate) offers: Vec<Arc<Offer>>,
     /// Whether to pay gas for a grant that earns no opening fee.
     pub(crate) open_unpaid_grants: bool,
+    /// When the node was disabled on chain; 0 while it is not. Ends every channel.
+    pub(crate) disabled_ms: AtomicU64,
 }
 
 type Found = Result<Arc<Channel>, LookupError>;

@@ -1,7 +1,7 @@
 //! The chain as the node needs it: a seam, so that everything behind it can be tested without a chain.
 
 use atoma_chain::{Call, ChainClient, ChainError, EventCursor, EventFrame, SignedTransaction, Wallet};
-use atoma_types::onchain::{Event, Model, Node, Stack, Subscription, Task};
+use atoma_types::onchain::{Event, Model, Node, Slot, Stack, Task};
 use atoma_types::{Address, ModelId, NodeId, TaskId};
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt as _};
@@ -26,7 +26,7 @@ pub trait Market: Send + Sync + 'static {
     fn node(&self, id: NodeId) -> ChainResult<'_, Option<Node>>;
     fn task(&self, id: TaskId) -> ChainResult<'_, Option<Task>>;
     fn model(&self, id: ModelId) -> ChainResult<'_, Option<Model>>;
-    fn subscriptions(&self, task: TaskId) -> ChainResult<'_, Vec<Subscription>>;
+    fn offers(&self, task: TaskId) -> ChainResult<'_, Vec<Slot>>;
     /// Events after `from`, or from now on.
     fn events(&self, from: Option<EventCursor>) -> BoxStream<'static, Result<EventFrame, ChainError>>;
     fn prepare(&self, call: Call) -> ChainResult<'_, Prepared>;
@@ -77,8 +77,8 @@ impl Market for SuiMarket {
         Box::pin(self.chain.model(id))
     }
 
-    fn subscriptions(&self, task: TaskId) -> ChainResult<'_, Vec<Subscription>> {
-        Box::pin(self.chain.subscriptions(task))
+    fn offers(&self, task: TaskId) -> ChainResult<'_, Vec<Slot>> {
+        Box::pin(self.chain.offers(task))
     }
 
     fn events(&self, from: Option<EventCursor>) -> BoxStream<'static, Result<EventFrame, ChainError>> {

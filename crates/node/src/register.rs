@@ -1,7 +1,7 @@
 //! Putting a node on chain: once, and again only what has changed.
 
 use atoma_chain::{Call, ChainClient, ChainError, RegisterNode, Subscribe, Wallet};
-use atoma_types::onchain::{Event, Node, Task};
+use atoma_types::onchain::{Abort, Event, Node, Task};
 use atoma_types::{Address, Amount, ArithmeticError, NodeId, Price, PublicKey, TaskId, Units};
 
 /// What a node wants to be known for.
@@ -111,14 +111,18 @@ async fn subscribe(
     node: NodeId,
     offering: &Offering,
 ) -> Result<(), RegisterError> {
-    task(chain, offering.task).await?;
-    let subscriptions = chain.subscriptions(offering.task).await?;
-    if subscriptions.iter().any(|subscription| subscription.node == node) {
+    let echelons = task(chain, offering.task).await?.echelons;
+    if chain.offers(offering.task).await?.iter().any(|slot| slot.node == node) {
         return Ok(());
     }
     let Offering { task, price, max_units } = *offering;
-    wallet.execute(chain, Call::Subscribe(Subscribe { node, task, price, max_units, echelon: 0 })).await?;
-    Ok(())
+    // A task has at least one kind of hardware; this node takes itself for the first.
+    let echelon = echelons.first().copied().unwrap_or_default();
+    let subscribe = Subscribe { node, task, price, max_units, echelon, verifier: false };
+    match wallet.execute(chain, Call::Subscribe(subscribe)).await {
+        Err(error) if error.abort() == Some(Abort::AlreadySubscribed) => Ok(()),
+        other => Ok(other.map(drop)?),
+    }
 }
 
 async fn task(chain: &ChainClient, id: TaskId) -> Result<Task, RegisterError> {

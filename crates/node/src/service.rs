@@ -16,7 +16,7 @@ use atoma_types::{NodeId, SecretKey, TaskId};
 use axum::serve::ListenerExt as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -112,6 +112,7 @@ pub async fn spawn(config: NodeConfig, parts: Parts) -> Result<NodeHandle, Spawn
         node: config.node,
         offers,
         open_unpaid_grants: config.limits.open_unpaid_grants,
+        disabled_ms: AtomicU64::new(0),
     });
     channels.restore().await?;
     Ok(start(config, parts.receipt_key, Ready { listener, addr, opened, channels, cursor }))
@@ -206,8 +207,8 @@ async fn offers(config: &NodeConfig, parts: &Parts) -> Result<Vec<Arc<Offer>>, S
             return Err(SpawnError::Level(*id));
         }
         let model = parts.market.model(task.model).await?.ok_or(SpawnError::UnknownTask(*id))?.label;
-        let subscriptions = parts.market.subscriptions(*id).await?;
-        let own = subscriptions.iter().find(|subscription| subscription.node == config.node);
+        let offers_now = parts.market.offers(*id).await?;
+        let own = offers_now.iter().find(|slot| slot.node == config.node);
         let own = own.ok_or(SpawnError::NotSubscribed { node: config.node, task: *id })?;
         let (price, max_units) = (own.price, own.max_units);
         let engine = parts.engines.iter().find(|engine| engine.model() == model).cloned();

@@ -9,4 +9,8 @@ pub mod object;
 pub use abort::Abort;
 pub use deployment::Deployment;
 pub use event::Event;
-pub use object::{Channel, Due, Model, Node, Params, Selection, Stack, Subscription, Task};
+pub use object::{
+    Attestation, Audit, AuditPhase, AuditTerms, AuditedRecord, Blob, Booking, Channel, Claim, ClaimState,
+    Dispute, DisputeState, Disputed, Due, Model, Node, Params, PendingParams, Queued, Reserve,
+    SLOTS_PER_PAGE, Seal, Seat, SeatState, Selection, Slot, Stack, Subscription, Surcharge, Task,
+};

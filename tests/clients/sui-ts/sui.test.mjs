@@ -22,12 +22,13 @@ const address = bcs.Address;
 const hash = bcs.vector(bcs.u8());
 // As in the Move package, up to the fields the test looks at.
 const StackHead = bcs.struct('Stack', {
-  id: address, version: bcs.u64(), db: address, owner: address, request_key: hash, task: bcs.u64(), level: bcs.u8(),
+  id: address, version: bcs.u64(), db: address, owner: address, request_key: hash, task: bcs.u64(), level: bcs.u8(), exact: bcs.bool(),
   weight_input: bcs.u64(), weight_output: bcs.u64(), max_price: bcs.u64(), total_units: bcs.u64(),
 });
 const StackAcquired = bcs.struct('StackAcquired', {
-  stack: address, owner: address, task: bcs.u64(), request_key: hash, units: bcs.u64(), max_price: bcs.u64(),
-  selection: bcs.u8(), drawn: bcs.vector(bcs.u64()), balance: bcs.u64(), expires_ms: bcs.u64(),
+  stack: address, owner: address, task: bcs.u64(), level: bcs.u8(), request_key: hash, units: bcs.u64(),
+  max_price: bcs.u64(), selection: bcs.u8(), drawn: bcs.vector(bcs.u64()), echelons: bcs.vector(bcs.u64()),
+  surcharge: bcs.u64(), balance: bcs.u64(), expires_ms: bcs.u64(),
 });
 
 const balance = async (owner, coinType) => BigInt((await client.core.getBalance({ owner, coinType })).balance.balance);
@@ -90,7 +91,7 @@ test('a stack is bought, and its object and event are read', async () => {
       transaction.object(net.db), transaction.object.random(), payment, transaction.pure.u64(net.task),
       transaction.pure.vector('u8', fromHex(net.requestKey)), transaction.pure.u64(net.units),
       transaction.pure.u64(net.maxPrice), transaction.pure.u8(0), transaction.pure.u64(1), transaction.pure.u64(0),
-      transaction.object.clock(),
+      transaction.pure.vector('u64', []), transaction.object.clock(),
     ],
   });
   const done = await execute(transaction);
@@ -123,7 +124,7 @@ test('a view answers through a dry run, and functions are described', async () =
   assert.equal(result.$kind, 'Transaction');
   assert.ok(result.commandResults[0].returnValues[0].bcs.length > 32);
   const { function: found } = await client.core.getMoveFunction({ packageId: net.package, moduleName: 'stack', name: 'acquire' });
-  assert.deepEqual([found.visibility, found.isEntry, found.parameters.length], ['private', true, 12]);
+  assert.deepEqual([found.visibility, found.isEntry, found.parameters.length], ['private', true, 13]);
 });
 
 test('an abort is reported with its code and moves no money', async () => {

@@ -138,7 +138,7 @@ impl Story {
         let after = Books::read(&self.market, self.user.address(), Some(stack)).await?;
         let paid = channel.price.cost(total)?;
         self.check_money(&before, &after, &bought, paid)?;
-        let earned = bought.surcharge.pro_rata(total, bought.total_units)?;
+        let earned = bought.surcharge.escrowed.pro_rata(total, bought.total_units)?;
         let rest = bought.balance.sub(paid)?.sub(earned)?;
         self.check("the rest was refunded", refunded == rest, &format!("{refunded}, expected {rest}"));
         let priced = whole.cost.add(streamed.cost)?;

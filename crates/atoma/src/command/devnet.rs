@@ -5,12 +5,13 @@ use crate::home::Home;
 use crate::network;
 use crate::output::{self, say};
 use anyhow::{Context, Result};
+use atoma_types::Address;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
     match arguments {
-        Arguments::Run { port, ephemeral, reset } => serve(home, port, ephemeral, reset).await,
+        Arguments::Run { port, ephemeral, reset, admin } => serve(home, port, ephemeral, reset, admin).await,
         Arguments::Advance { seconds, network } => {
             let chain = network::connect(home, &network).await?;
             advance(&chain.deployment().rpc_url, seconds.saturating_mul(1_000)).await?;
@@ -20,7 +21,7 @@ pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
     }
 }
 
-async fn serve(home: &Home, port: u16, ephemeral: bool, reset: bool) -> Result<()> {
+async fn serve(home: &Home, port: u16, ephemeral: bool, reset: bool, admin: Option<Address>) -> Result<()> {
     let store = home.folder("devnet")?.join("devnet.redb");
     if reset {
         remove(&store)?;
@@ -28,6 +29,7 @@ async fn serve(home: &Home, port: u16, ephemeral: bool, reset: bool) -> Result<(
     let config = atoma_devnet::Config {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         store: (!ephemeral).then_some(store),
+        admin,
         ..atoma_devnet::Config::default()
     };
     let devnet = atoma_devnet::spawn(config).await?;

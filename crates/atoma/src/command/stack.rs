@@ -97,7 +97,7 @@ async fn show(chain: &ChainClient, stack: &Stack, json: bool) -> Result<()> {
             channel.settled_units,
             channel.settled_count,
             channel.paid.display_coins(),
-            if channel.closed { ", closed" } else { "" }
+            if channel.closed_ms != 0 { ", closed" } else { "" }
         );
     }
     for due in &stack.dues {

@@ -3,10 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use crate::call::{AddModel, Case, CreateTask, OpenChannel, RotateKey, Shown, Subscribe, Target};
+use crate::client::{CLOCK, RANDOM};
 use atoma_types::amount::UnitWeights;
 use atoma_types::message::Message as _;
-use atoma_types::onchain::Selection;
-use atoma_types::{Hash32, ModelId, Price, SecretKey, Signature, TaskId, Units};
+use atoma_types::onchain::{AuditTerms, Selection};
+use atoma_types::{
+    Hash32, ModelId, Price, Record, RequestAuth, SecretKey, Signature, Signed, Status, TaskId, Units, Voucher,
+};
 use sui_sdk_types::{
     Argument as Wire, Command, Digest, Input, ProgrammableTransaction, Transaction, TransactionKind,
 };
@@ -14,9 +18,16 @@ use sui_sdk_types::{
 const PACKAGE: Address = Address::from_static("0xa70a");
 const DB: Address = Address::from_static("0xdb");
 const TREASURY: Address = Address::from_static("0x77");
+const BEACON: Address = Address::from_static("0xbeac");
+const SYSTEM: Address = Address::from_static("0xb11");
+const DISPUTE: Address = Address::from_static("0xd15");
+const BLOB: Address = Address::from_static("0xb10b");
 const STACK: Address = Address::from_static("0x57");
 const OTHER_STACK: Address = Address::from_static("0x58");
 const BADGE: Address = Address::from_static("0xbad6e");
+const OTHER_BADGE: Address = Address::from_static("0xbad6f");
+const TASK_BADGE: Address = Address::from_static("0x7a5c");
+const CAP: Address = Address::from_static("0xcab");
 const COIN: Address = Address::from_static("0xc0");
 const SMALL_COIN: Address = Address::from_static("0xc1");
 const ME: Address = Address::from_static("0x3e");
@@ -28,6 +39,9 @@ fn deployment() -> Deployment {
         package: PACKAGE,
         db: DB,
         treasury: TREASURY,
+        beacon: BEACON,
+        walrus_package: Address::ZERO,
+        walrus_system: SYSTEM,
         coin_type: format!("{}::usd::USD", Address::TWO),
     }
 }
@@ -43,11 +57,19 @@ fn transaction(call: &Call, coins: &[Address], exact: bool) -> Transaction {
     let steps = call.steps(&deployment);
     let needs = needs(&steps);
     let shared = needs.shared.iter().map(|id| (*id, 3)).collect();
+    let id_of = |held: Held| match held {
+        Held::Node(NodeId(9)) => BADGE,
+        Held::Node(_) => OTHER_BADGE,
+        Held::Task(_) => TASK_BADGE,
+        Held::Admin => CAP,
+        Held::Object(id) => id,
+    };
+    let held = needs.held.iter().map(|held| (*held, reference(id_of(*held)))).collect();
     let inputs = Inputs {
         package: PACKAGE,
         types: &types,
         shared: &shared,
-        badge: needs.badge.map(|_| reference(BADGE)),
+        held: &held,
         coins: coins.iter().copied().map(reference).collect(),
         exact,
     };
@@ -96,6 +118,13 @@ fn argument_in_words(programmable: &ProgrammableTransaction, argument: &Wire) ->
     let names = [
         (DB, "db"),
         (TREASURY, "treasury"),
+        (BEACON, "beacon"),
+        (SYSTEM, "system"),
+        (DISPUTE, "dispute"),
+        (BLOB, "blob"),
+        (OTHER_BADGE, "badge2"),
+        (TASK_BADGE, "task-badge"),
+        (CAP, "cap"),
         (STACK, "stack"),
         (OTHER_STACK, "stack2"),
         (BADGE, "badge"),
@@ -161,7 +190,52 @@ fn node_calls() {
         ["node::set_endpoint &mut db badge [02 61 62]"]
     );
     assert_eq!(words(&Call::DisableNode { node }), ["node::disable &mut db badge &clock"]);
-    assert_eq!(words(&Call::WithdrawCollateral { node }), ["node::withdraw_collateral &mut db badge &clock"]);
+    assert_eq!(words(&Call::ExitNode { node }), ["node::exit &mut db badge &clock"]);
+    let (payout, amount) = (Address::new([8; 32]), Amount(5));
+    assert_eq!(words(&Call::SetPayout { node, payout }), ["node::set_payout &mut db badge [08*32]"]);
+    assert_eq!(
+        words(&Call::SetAnswerInterval { node, interval_ms: 4 }),
+        ["node::set_answer_interval &mut db badge [04 00*7]"]
+    );
+    assert_eq!(
+        words(&Call::AddCollateral { node, amount }),
+        ["split coin [05 00*7]", "node::add_collateral &mut db badge #0 &clock"]
+    );
+    let rotate = RotateKey {
+        node,
+        evidence: vec![1; 32],
+        blob: vec![2; 32],
+        seal_key: vec![3; 3],
+        device_types: vec![],
+        counter: 4,
+        expires_ms: 5,
+    };
+    assert_eq!(
+        words(&Call::RotateKey(rotate)),
+        ["node::rotate_key &mut db badge [20 01*32] [20 02*32] [03*4] [00] [04 00*7] [05 00*7] &clock"]
+    );
+    let rotated = words(&Call::RotateReceiptKey { node, receipt_key: key });
+    assert!(rotated[0].starts_with("node::rotate_receipt_key &mut db badge [20 "), "{rotated:?}");
+    assert_eq!(words(&Call::SettleBookings { node }), ["node::settle_bookings &mut db [09 00*7] &clock"]);
+    assert_eq!(words(&Call::WithdrawDue), ["node::withdraw_due &mut db"]);
+    assert_eq!(words(&Call::Collect), ["treasury::collect &mut db &mut treasury"]);
+    assert_eq!(words(&Call::Beat), ["beacon::beat &db &mut beacon &random &clock"]);
+}
+
+#[test]
+fn admin_calls() {
+    let of = |call| words(&Call::Admin(call));
+    assert_eq!(of(AdminCall::SetPaused(true)), ["admin::set_paused &mut db cap [01]"]);
+    assert_eq!(of(AdminCall::DisableModel(ModelId(2))), ["admin::disable_model &mut db cap [02 00*7]"]);
+    let to = Address::new([8; 32]);
+    assert_eq!(
+        of(AdminCall::PayFromTreasury { to, amount: Amount(5) }),
+        ["admin::pay_from_treasury &mut treasury cap [08*32] [05 00*7]"]
+    );
+    let names = atoma_types::onchain::Params::NAMES.len();
+    let params = atoma_types::onchain::Params::from_values(&vec![1; names]).unwrap();
+    let set = of(AdminCall::SetParams(Box::new(params)));
+    assert!(set[0].starts_with("admin::set_params &mut db cap [29 01 00*7 01 00*7"), "{set:?}");
 }
 
 #[test]
@@ -177,17 +251,28 @@ fn model_and_task_calls() {
         role: 1,
         model: ModelId(2),
         level: 3,
+        exact: true,
         price_ceiling: Price(4),
         weights: UnitWeights { input: 5, output: 6 },
         surcharge_permille: 7,
         min_collateral: Amount(8),
         min_reputation: 9,
         whitelist: vec![NodeId(10)],
+        echelons: vec![11],
+        audit: AuditTerms {
+            p_min_ppb: 12,
+            p_stat_ppb: 13,
+            verifiers: 14,
+            records: 15,
+            min_claim: Amount(16),
+            challenge_ms: 17,
+            hold_ms: 18,
+        },
     });
     assert_eq!(
         words(&create),
         [
-            "task::create &mut db [01] [02 00*7] [03] [04 00*7] [05 00*7] [06 00*7] [07 00*7] [08 00*7] [09 00*7] [01 0a 00*7]"
+            "task::create &mut db [01] [02 00*7] [03] [01] [04 00*7] [05 00*7] [06 00*7] [07 00*7] [08 00*7] [09 00*7] [01 0a 00*7] [01 0b 00*7] [0c 00*7] [0d 00*7] [0e 00*7] [0f 00*7] [10 00*7] [11 00*7] [12 00*7]"
         ]
     );
     let subscribe = Call::Subscribe(Subscribe {
@@ -196,8 +281,35 @@ fn model_and_task_calls() {
         price: Price(2),
         max_units: Units(3),
         echelon: 4,
+        verifier: true,
     });
-    assert_eq!(words(&subscribe), ["task::subscribe &mut db badge [01 00*7] [02 00*7] [03 00*7] [04 00*7]"]);
+    assert_eq!(
+        words(&subscribe),
+        ["offer::subscribe &mut db badge [01 00*7] [02 00*7] [03 00*7] [04 00*7] [01] &clock"]
+    );
+    let (node, task) = (NodeId(9), TaskId(1));
+    assert_eq!(
+        words(&Call::Reprice { node, task, price: Price(2), max_units: Units(3) }),
+        ["offer::reprice &mut db badge [01 00*7] [02 00*7] [03 00*7] &clock"]
+    );
+    assert_eq!(
+        words(&Call::SetVerifier { node, task, verifier: false }),
+        ["offer::set_verifier &mut db badge [01 00*7] [00] &clock"]
+    );
+    assert_eq!(
+        words(&Call::Unsubscribe { node, task }),
+        ["offer::unsubscribe &mut db badge [01 00*7] &clock"]
+    );
+    assert_eq!(
+        words(&Call::MoveVerifier { node, task }),
+        ["offer::move_verifier &mut db badge [01 00*7] &clock"]
+    );
+    assert_eq!(words(&Call::Evict { node, task }), ["offer::evict &mut db [09 00*7] [01 00*7] &clock"]);
+    assert_eq!(words(&Call::DeprecateTask { task }), ["task::deprecate &mut db task-badge"]);
+    assert_eq!(
+        words(&Call::SetWhitelist { task, nodes: vec![node] }),
+        ["task::set_whitelist &mut db task-badge [01 09 00*7]"]
+    );
 }
 
 #[test]
@@ -211,10 +323,11 @@ fn stack_calls() {
         selection: Selection::Limited,
         nodes: 4,
         max_opens: 5,
+        echelons: vec![7],
         payment: Amount(6),
     });
     let expected = format!(
-        "stack::acquire &db &random #0 [01 00*7] [20 {} [02 00*7] [03 00*7] [01] [04 00*7] [05 00*7] &clock",
+        "stack::acquire &db &random #0 [01 00*7] [20 {} [02 00*7] [03 00*7] [01] [04 00*7] [05 00*7] [01 07 00*7] &clock",
         hex(&key.0).trim_start_matches('[')
     );
     assert_eq!(words(&acquire), ["split coin [06 00*7]".to_owned(), expected]);
@@ -239,12 +352,155 @@ fn stack_calls() {
     let stack = STACK;
     assert_eq!(
         words(&Call::ReleaseChannel { stack, node: NodeId(9) }),
-        ["stack::release_channel &db &mut stack badge"]
+        ["stack::release_channel &db &mut stack badge &clock"]
     );
     assert_eq!(words(&Call::RequestClose { stack }), ["stack::request_close &mut stack &clock"]);
     assert_eq!(words(&Call::Refund { stack }), ["stack::refund &mut stack &clock"]);
-    assert_eq!(words(&Call::Withdraw { stack }), ["stack::withdraw &mut stack"]);
-    assert_eq!(words(&Call::Sweep { stack }), ["stack::sweep &mut stack &mut treasury"]);
+    assert_eq!(words(&Call::Withdraw { stack }), ["stack::withdraw &mut stack &clock"]);
+    assert_eq!(words(&Call::Sweep { stack }), ["stack::sweep &mut stack &mut treasury &clock"]);
+    let node = NodeId(9);
+    assert_eq!(
+        words(&Call::RevokeChannel { stack, node }),
+        ["stack::revoke_channel &mut stack [09 00*7] &clock"]
+    );
+    assert_eq!(words(&Call::Reclaim { stack, node }), ["stack::reclaim &db &mut stack [09 00*7] &clock"]);
+    assert_eq!(
+        words(&Call::TopUp { stack, units: Units(2), payment: Amount(6) }),
+        ["split coin [06 00*7]", "stack::top_up &db &mut stack #0 [02 00*7] &clock"]
+    );
+}
+
+fn shown() -> Shown {
+    let record = Record {
+        request_hash: Hash32([1; 32]),
+        response_hash: Hash32([2; 32]),
+        input: 3,
+        output: 4,
+        units: Units(7),
+        total_units: Units(7),
+        count: 1,
+        status: Status::Complete,
+        work: Hash32([5; 32]),
+    };
+    Shown { record, index: 0, proof: vec![Hash32([6; 32])] }
+}
+
+/// `record index proof`.
+const SHOWN: &str =
+    "[8c 01 20 01*32 20 02*32 03 00*7 04 00*7 07 00*7 07 00*7 01 00*8 20 05*32] [00*8] [01 20 06*32]";
+
+#[test]
+fn claims_are_moved_on_in_channels_and_in_disputes() {
+    let channel = Target::Channel { stack: STACK, node: NodeId(9) };
+    let dispute = Target::Dispute { dispute: DISPUTE, node: NodeId(9) };
+    let both = |step: ClaimStep| {
+        let of = |target| words(&Call::OnClaim { target, step: step.clone() }).pop().unwrap();
+        [of(channel), of(dispute)]
+    };
+    let expect = |step, channel: &str, dispute: &str| {
+        assert_eq!(both(step), [channel, dispute].map(|text| text.replace("SHOWN", SHOWN)));
+    };
+    expect(
+        ClaimStep::ResolvePay,
+        "claim::resolve_pay &db &beacon &mut stack [09 00*7] &clock",
+        "dispute::resolve_pay &db &beacon &mut dispute &clock",
+    );
+    expect(
+        ClaimStep::ResolveAudit,
+        "claim::resolve_audit &mut db &beacon &mut stack [09 00*7] &clock",
+        "dispute::resolve_audit &mut db &beacon &mut dispute &clock",
+    );
+    expect(
+        ClaimStep::Release,
+        "claim::release_claim &db &beacon &mut stack [09 00*7] &clock",
+        "dispute::release_claim &db &mut dispute &clock",
+    );
+    expect(
+        ClaimStep::Challenge { payment: Amount(6), shown: shown() },
+        "claim::challenge_record &mut db &beacon &mut stack [09 00*7] #0 SHOWN &clock",
+        "dispute::challenge_record &mut db &beacon &mut dispute #0 SHOWN &clock",
+    );
+    expect(
+        ClaimStep::RevealRecord { which: 2, shown: shown(), location: vec![3] },
+        "audit::reveal_record &mut stack badge [02 00*7] SHOWN [01 03] &clock",
+        "dispute::reveal_record &mut dispute badge [02 00*7] SHOWN [01 03] &clock",
+    );
+    expect(
+        ClaimStep::PostRecordPart { which: 2, part: vec![3] },
+        "audit::post_record_part &stack badge [02 00*7] [01 03]",
+        "dispute::post_record_part &dispute badge [02 00*7] [01 03]",
+    );
+    expect(
+        ClaimStep::CommitVerdict { verifier: NodeId(4), commit: Hash32([3; 32]) },
+        "audit::commit_verdict &mut stack [09 00*7] badge2 [20 03*32] &clock",
+        "dispute::commit_verdict &mut dispute badge2 [20 03*32] &clock",
+    );
+    let reveal = ClaimStep::RevealVerdict {
+        verifier: NodeId(4),
+        verdicts: vec![0],
+        digests: vec![7; 64],
+        salt: Hash32([3; 32]),
+    };
+    expect(
+        reveal,
+        "audit::reveal_verdict &mut db &mut stack [09 00*7] badge2 [01 00] [40 07*64] [20 03*32] &clock",
+        "dispute::reveal_verdict &mut db &mut dispute badge2 [01 00] [40 07*64] [20 03*32] &clock",
+    );
+    expect(
+        ClaimStep::MarkLate,
+        "audit::mark_late &mut stack [09 00*7] &clock",
+        "dispute::mark_audit_late &mut dispute &clock",
+    );
+    expect(
+        ClaimStep::Expire,
+        "audit::expire &mut db &mut stack [09 00*7] &clock",
+        "dispute::expire_audit &mut db &mut dispute &clock",
+    );
+}
+
+#[test]
+fn dispute_calls() {
+    let of = |dispute| words(&Call::Dispute(dispute)).pop().unwrap();
+    let case = Case { stack: STACK, dispute: DISPUTE, node: NodeId(9) };
+    let auth = RequestAuth {
+        db: DB,
+        stack: STACK,
+        node: NodeId(9),
+        hops: 1,
+        nonce: 2,
+        body_hash: Hash32([3; 32]),
+        max_units: Units(4),
+        expires_ms: 5,
+    };
+    let request = Signed { message: auth, signature: Signature([6; 64]) };
+    assert_eq!(
+        of(DisputeCall::Open { request, blob: BLOB, payment: Amount(7) }),
+        "dispute::open &mut db &mut stack &system blob #0 [09 00*7] [01] [02 00*7] [20 03*32] [04 00*7] [05 00*7] [40 06*64] &clock"
+    );
+    let (record, index_and_proof) =
+        SHOWN.split_once("] [").map(|(record, rest)| (format!("{record}]"), rest)).unwrap();
+    assert_eq!(
+        of(DisputeCall::AnswerServed { case, blob: BLOB, record: shown().record }),
+        format!("dispute::answer_served &mut db &beacon &mut stack &mut dispute badge blob {record} &clock")
+    );
+    assert_eq!(
+        of(DisputeCall::AnswerRefused { case, reason: 3, payment: Amount(7) }),
+        "dispute::answer_refused &mut db &mut stack &mut dispute badge #0 [03]"
+    );
+    assert_eq!(
+        of(DisputeCall::ShowAcknowledged { case, voucher: voucher(STACK), shown: shown() }),
+        format!(
+            "dispute::show_acknowledged &mut db &mut stack &mut dispute badge [09 00*7] [64 00*7] [02 00*7] [20 07*32] [40 05*64] {record} [{index_and_proof}"
+        )
+    );
+    assert_eq!(of(DisputeCall::DemandBody { case }), "dispute::demand_body &db &mut dispute badge &clock");
+    assert_eq!(
+        of(DisputeCall::PostBody { dispute: DISPUTE, offset: 2, part: vec![3], is_last: true }),
+        "dispute::post_body &mut dispute [02 00*7] [01 03] [01] &clock"
+    );
+    assert_eq!(of(DisputeCall::MarkLate { dispute: DISPUTE }), "dispute::mark_late &mut dispute &clock");
+    assert_eq!(of(DisputeCall::Expire { case }), "dispute::expire &mut db &mut stack &mut dispute &clock");
+    assert_eq!(of(DisputeCall::Withdraw { dispute: DISPUTE }), "dispute::withdraw &mut dispute");
 }
 
 #[test]
@@ -254,6 +510,8 @@ fn many_channels_settle_in_one_transaction() {
     };
     let call = Call::Settle(vec![voucher(STACK), voucher(OTHER_STACK)]);
     assert_eq!(words(&call), [settle("stack"), settle("stack2")]);
+    let claim = settle("stack").replace("stack::settle &db", "claim::settle &db &beacon");
+    assert_eq!(words(&Call::Claim(vec![voucher(STACK)])), [claim]);
 }
 
 #[test]
@@ -284,7 +542,11 @@ fn calls_that_cannot_execute_are_refused_before_anything_is_reserved() {
     let refused = [
         Call::Settle(vec![]),
         Call::Settle(vec![voucher(STACK); Call::SETTLE_MAX + 1]),
-        Call::Settle(vec![foreign]),
+        Call::Settle(vec![foreign.clone()]),
+        Call::Claim(vec![foreign]),
+        Call::Claim(vec![]),
+        Call::TopUp { stack: STACK, units: Units(1), payment: Amount(0) },
+        Call::AddCollateral { node: NodeId(9), amount: Amount(0) },
         Call::TransferCoin { to: ME, amount: Amount(0) },
         Call::TransferGas { to: ME, amount: 0 },
     ];

@@ -1,6 +1,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use super::*;
+use atoma_types::NodeId;
 use sui_sdk_types::{
     ChangedObject, ExecutionStatus, GasCostSummary, IdOperation, ObjectIn, ObjectOut, TransactionEffectsV2,
 };
@@ -160,16 +161,16 @@ fn a_split_leaves_enough_for_the_rest() {
 #[test]
 fn a_badge_serves_one_transaction_at_a_time() {
     let pool = pool(&[]);
-    let node = NodeId(1);
+    let badge = Held::Node(NodeId(1));
     let mut first = pool.lease();
-    assert!(matches!(pool.take_badge(&mut first, node), Take::Short { .. }));
-    pool.listed_badge(node, coin(8, 1, 0).reference);
-    assert!(matches!(pool.take_badge(&mut first, node), Take::Taken));
+    assert!(matches!(pool.take_held(&mut first, badge), Take::Short { .. }));
+    pool.listed_held(badge, coin(8, 1, 0).reference);
+    assert!(matches!(pool.take_held(&mut first, badge), Take::Taken));
     let mut second = pool.lease();
-    assert!(matches!(pool.take_badge(&mut second, node), Take::Wait));
+    assert!(matches!(pool.take_held(&mut second, badge), Take::Wait));
     first.executed(&effects(0, &[(8, Some(ME))]));
-    assert!(matches!(pool.take_badge(&mut second, node), Take::Taken));
-    assert_eq!(second.badge().unwrap().version(), 2);
+    assert!(matches!(pool.take_held(&mut second, badge), Take::Taken));
+    assert_eq!(second.held()[&badge].version(), 2);
 }
 
 #[test]

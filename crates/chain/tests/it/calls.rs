@@ -1,6 +1,6 @@
 //! Every call once, with what it changes.
 
-use crate::support::{COIN, Market, PRICE, advance, funded, stack_of};
+use crate::support::{COIN, Market, PRICE, advance, end_epochs, funded, stack_of};
 use atoma_chain::{Call, ChainError, OpenChannel};
 use atoma_types::message::Message as _;
 use atoma_types::onchain::{Abort, Event, Selection};
@@ -121,11 +121,14 @@ async fn a_stack_is_bought_served_settled_and_refunded() {
 async fn a_node_leaves_with_its_collateral() {
     let market = Market::open().await;
     let (chain, node) = (&market.chain, market.node);
-    let call = Call::WithdrawCollateral { node };
+    let call = Call::ExitNode { node };
     market.operator.execute(chain, Call::DisableNode { node }).await.unwrap();
     let early = market.operator.execute(chain, call.clone()).await.unwrap_err();
     assert_eq!(early.abort(), Some(Abort::TooEarly));
     advance(chain, chain.params().await.unwrap().exit_ms + 1).await;
+    let early = market.operator.execute(chain, call.clone()).await.unwrap_err();
+    assert_eq!(early.abort(), Some(Abort::TooEarly), "two epochs are not over");
+    end_epochs(chain, 2).await;
     market.operator.execute(chain, call).await.unwrap();
     let left = chain.balances(market.operator.address()).await.unwrap();
     assert_eq!(left.coin, Amount(9_999 * COIN), "all but the fee");

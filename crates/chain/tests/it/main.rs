@@ -3,8 +3,11 @@
 
 mod calls;
 mod coins;
+mod disputes;
 mod follow;
 mod keystore;
+mod level2;
 mod objects;
 mod once;
+mod registry;
 mod support;

@@ -6,7 +6,7 @@ use atoma_chain::{
 use atoma_devnet::{Config, Devnet};
 use atoma_types::amount::UnitWeights;
 use atoma_types::message::Message as _;
-use atoma_types::onchain::{Event, Selection};
+use atoma_types::onchain::{AuditTerms, Event, Selection};
 use atoma_types::{
     Address, Amount, Hash32, ModelId, NodeId, Price, SecretKey, Signed, TaskId, Units, Voucher,
 };
@@ -82,7 +82,8 @@ impl Market {
         let registered = operator.execute(&chain, register).await.unwrap();
         let [Event::NodeRegistered(registered)] = &registered.events[..] else { panic!("{registered:?}") };
         let (node, model, task) = (registered.node, added.model, created.task);
-        let subscribe = Subscribe { node, task, price: PRICE, max_units: Units(COIN), echelon: 0 };
+        let subscribe =
+            Subscribe { node, task, price: PRICE, max_units: Units(COIN), echelon: 0, verifier: false };
         operator.execute(&chain, Call::Subscribe(subscribe)).await.unwrap();
         Self { chain, creator, operator, receipt_key, node, model, task, devnet }
     }
@@ -96,6 +97,7 @@ impl Market {
             selection,
             nodes: u64::from(selection == Selection::Single),
             max_opens: 1,
+            echelons: vec![],
             payment: Amount(COIN),
         })
     }
@@ -130,12 +132,15 @@ pub(crate) fn task(model: ModelId) -> CreateTask {
         role: 0,
         model,
         level: 0,
+        exact: false,
         price_ceiling: MAX_PRICE,
         weights: UnitWeights::default(),
         surcharge_permille: 5,
         min_collateral: Amount(1_000 * COIN),
         min_reputation: 0,
         whitelist: vec![],
+        echelons: vec![0],
+        audit: AuditTerms::default(),
     }
 }
 

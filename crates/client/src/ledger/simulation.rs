@@ -404,6 +404,17 @@ fn claim(status: Status, outcome: Outcome, input: u64, output: u64) -> Result<us
 }
 
 #[test]
+fn a_refusal_is_not_paid_later() {
+    for status in [Status::Complete, Status::Aborted] {
+        let found = claim(status, Outcome::Refused, 5, 0);
+        assert!(matches!(found, Err(Disagreement::ChargedForNothing { .. })), "{found:?}");
+    }
+    for status in [Status::Failed, Status::Refused] {
+        assert_eq!(claim(status, Outcome::Refused, 0, 0), Ok(1));
+    }
+}
+
+#[test]
 fn no_receipt_claims_more_tokens_than_its_request_allows() {
     let bounds = Bounds { input: 200, output: 100, unseen: 16 };
     let claim = |status, input, output| {

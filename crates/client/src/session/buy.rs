@@ -1,6 +1,7 @@
 //! Buying stacks so that none is paid twice, and taking up those bought before.
 
 use super::pool::Pool;
+use super::send::has_ended;
 use super::{Inner, now_ms};
 use crate::catalog::Catalog;
 use crate::channel::{Channel, Identity};
@@ -70,7 +71,7 @@ impl Inner {
                 Identity { stack: stack.id, node: channel.node, task: row.task, ends_ms: stack.ends_ms() };
             let freed = Arc::clone(&pool.freed);
             let channel = Channel::new(identity, key, self.journal.clone(), ledger, freed);
-            if stack.close_requested_ms != 0 {
+            if has_ended(&stack, channel.identity().node) {
                 channel.set_closing();
             }
             pool.add(Arc::new(channel));
@@ -143,6 +144,7 @@ impl Inner {
             selection: Selection::Single,
             nodes: 1,
             max_opens: 0,
+            echelons: Vec::new(),
             payment: terms.payment,
         };
         let prepared = self.market.prepare_purchase(purchase).await?;

@@ -188,13 +188,14 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether every channel of a stack is over: ended, at the end of its time, or out of units.
+    /// Whether every channel of a stack is over: ended here or on chain, at the end of its time, or out of units.
     fn is_spent(&self, stack: Address) -> bool {
         let over = |channel: &Arc<Channel>| {
             let summary = channel.summary();
             let left = summary.granted.saturating_sub(summary.total_units);
             let idle = summary.in_flight == 0;
             summary.ended.is_some()
+                || (idle && summary.closing)
                 || (idle && left < Units(SPENT_BELOW_UNITS))
                 || (idle && self.clock.now_ms() >= channel.identity().ends_ms)
         };

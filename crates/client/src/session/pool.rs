@@ -149,7 +149,8 @@ impl Inner {
                     if let Some(reason) = pool.failure_since(since) {
                         return Err(ApiError::unavailable("no_stack", reason));
                     }
-                    if !tried.is_empty() && !pool.channels().is_empty() {
+                    let asked_all = pool.channels().iter().any(|channel| !channel.summary().closing);
+                    if !tried.is_empty() && asked_all {
                         return Err(ApiError::bad_gateway("every node failed"));
                     }
                     self.buy_in_background(pool);

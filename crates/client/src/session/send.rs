@@ -4,12 +4,13 @@ use super::answer::{Answer, AnswerStream};
 use super::refusal::{REFUSAL_MAX, Refusal};
 use super::{Inner, Note, Quote, now_ms};
 use crate::ApiError;
-use crate::channel::{Completion, Sent, Slot};
+use crate::channel::{Channel, Completion, Identity, Sent, Slot};
 use crate::journal::JournalError;
 use crate::ledger::{Bounds, Disagreement, Outcome};
 use crate::request::Endpoint;
 use crate::stream::tokens_in_json;
 use atoma_types::message::{AUTH_LIFE_MS, Message as _};
+use atoma_types::onchain::Stack;
 use atoma_types::wire::{self, AUTH_HEADER, Authorization, RECEIPT_HEADER};
 use atoma_types::{Address, Hash32, NodeId, Receipt, RequestAuth, Signed};
 use bytes::{Bytes, BytesMut};
@@ -232,9 +233,39 @@ impl Inner {
                 Failure::Again(error)
             }
             (StatusCode::UNAUTHORIZED, "auth_expired" | "auth_replayed") => Failure::Again(error),
+            (StatusCode::PAYMENT_REQUIRED, "stack_ended") => {
+                self.leave_if_ended(&channel).await;
+                Failure::Elsewhere(error)
+            }
             _ => Failure::Elsewhere(error),
         }
     }
+}
+
+impl Inner {
+    /// The node says that it takes no more on this channel. If the chain says so, too (revoked, released, the
+    /// node disabled), nothing more is asked there, and the stack can be closed: its units would come back
+    /// only after the contract's delays.
+    async fn leave_if_ended(&self, channel: &Channel) {
+        let Identity { stack, node, .. } = *channel.identity();
+        let catalog = self.fresh_catalog(super::CATALOG_LIFE_MIN).await;
+        let is_disabled = catalog.node(node).is_some_and(|row| row.disabled_ms != 0);
+        match self.market.stack(stack).await {
+            Ok(found) => {
+                let is_closed = found.is_some_and(|found| has_ended(&found, node));
+                if is_disabled || is_closed {
+                    tracing::info!(%stack, %node, "a channel has ended on chain");
+                    channel.set_closing();
+                }
+            }
+            Err(error) => tracing::debug!(%stack, %error, "cannot look whether a channel has ended"),
+        }
+    }
+}
+
+/// Whether the chain lets a node serve no more of a stack.
+pub(super) fn has_ended(stack: &Stack, node: NodeId) -> bool {
+    stack.close_requested_ms != 0 || stack.channel(node).is_some_and(|row| row.closed_ms != 0)
 }
 
 /// A refusal costs nothing. A receipt that comes with it is checked like an answer's, as far as the body

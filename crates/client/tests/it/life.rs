@@ -44,6 +44,26 @@ async fn a_closed_stack_is_not_used_again() {
 }
 
 #[tokio::test]
+async fn a_channel_that_ended_on_chain_is_left_and_its_stack_refunded() {
+    let (world, dir) = (World::start(&[Manner::Honest]).await, TempDir::new().unwrap());
+    let session = open(&world, &dir, Policy { tidy: true, ..Policy::default() }).await;
+    let answer = ask(&session, false).await.unwrap();
+    let stack = answer.stack;
+    read(answer).await;
+    world.end_channels(stack);
+    assert_ne!(ask(&session, false).await.unwrap().stack, stack);
+    while world.closed().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.closed(), [stack]);
+    world.advance_clock(20_001);
+    while world.refunded().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    session.drain().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_stack_that_ended_is_closed_and_refunded_by_itself() {
     let (world, dir) = (World::start(&[Manner::InflatesUnits]).await, TempDir::new().unwrap());
     let policy = Policy { stacks_open_max: 2, tidy: true, ..Policy::default() };

@@ -10,7 +10,7 @@ pub(crate) use market::SimMarket;
 
 use atoma_types::amount::UnitWeights;
 use atoma_types::message::Message as _;
-use atoma_types::onchain::{Node, Stack};
+use atoma_types::onchain::{Attestation, Node, Seal, Stack};
 use atoma_types::wire::{self, AUTH_HEADER, Authorization, RECEIPT_HEADER, SSE_DONE};
 use atoma_types::{
     Address, Amount, Hash32, NodeId, Price, Receipt, RequestAuth, SecretKey, Signed, Status, Transcript,
@@ -154,10 +154,26 @@ impl World {
                 payout: Address::TWO,
                 endpoint,
                 receipt_key: node.key.public_key(),
+                seal: Seal::default(),
+                attestation: Attestation::default(),
                 collateral: Amount(1_000_000_000),
+                raised_ms: 0,
+                bookings: vec![],
+                timeout_pot: Amount::ZERO,
+                timeout_until_ms: 0,
+                convictions: 0,
                 reputation: 50,
-                registered_epoch: 0,
+                reputation_epoch: 0,
+                answer_interval_ms: 1_000,
+                queue_tail_ms: 0,
                 disabled_ms: 0,
+                exit_ms: 0,
+                exit_epoch: 0,
+                open_audits: 0,
+                open_disputes: 0,
+                writes: 0,
+                writes_epoch: 0,
+                registered_epoch: 0,
             };
             drop(node);
             world.chain().nodes.push(row);
@@ -188,6 +204,13 @@ impl World {
 
     pub(crate) fn hide_stacks(&self, hidden: bool) {
         self.chain().hidden = hidden;
+    }
+
+    /// Ends every channel of a stack on chain, as a revocation or a release does.
+    pub(crate) fn end_channels(&self, stack: Address) {
+        let mut chain = self.chain();
+        let now = chain.clock_ms.unwrap_or_else(wall_ms);
+        chain.stacks.get_mut(&stack).unwrap().channels.iter_mut().for_each(|row| row.closed_ms = now);
     }
 
     pub(crate) fn advance_clock(&self, ms: u64) {
@@ -265,6 +288,9 @@ impl World {
         let (wrong, id) = (Hash32::of(body) != auth.body_hash, node.id);
         if wrong || auth.node != id || auth.expires_ms <= wall_ms() {
             return Err(refuse(401, "invalid_signature"));
+        }
+        if stack.channel(id).is_some_and(|row| row.closed_ms != 0) {
+            return Err(refuse(402, "stack_ended"));
         }
         let book = node.books.entry(auth.stack).or_default();
         if let Some(voucher) = authorization.voucher {

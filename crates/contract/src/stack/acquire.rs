@@ -4,9 +4,10 @@ use crate::context::{Coin, TxContext};
 use crate::db::AtomaDb;
 use crate::draw::{Drawing, STANDBY_TRIES_MAX, STANDBYS_MAX, TRIES_MAX, Wanted};
 use crate::limits::{self, ensure};
-use crate::{Result, VERSION};
+use crate::slots::Verifiers;
+use crate::{Result, VERSION, offer, params};
 use atoma_types::onchain::event::{ChannelOpened, StackAcquired};
-use atoma_types::onchain::{Abort, Channel, Model, Selection, Stack, Task};
+use atoma_types::onchain::{Abort, Channel, Disputed, Model, Params, Selection, Stack, Surcharge, Task};
 use atoma_types::{Amount, Hash32, NodeId, Price, PublicKey, TaskId, Units};
 
 /// Arguments of [`acquire`], as they arrive.
@@ -21,18 +22,22 @@ pub struct Purchase {
     /// How many nodes a Limited purchase draws; the others ignore it.
     pub nodes: u64,
     pub max_opens: u64,
+    /// Echelons the buyer accepts; all of the task's if empty. Exact tasks take none: they agree everywhere.
+    pub echelons: Vec<u64>,
 }
 
 /// What the buyer escrows.
-struct Escrow {
-    surcharge: Amount,
-    total: Amount,
+pub(super) struct Escrow {
+    pub(super) surcharge: Amount,
+    pub(super) total: Amount,
 }
 
 /// What a purchase was checked to be.
 struct Terms<'a> {
     task: &'a Task,
     model: &'a Model,
+    params: Params,
+    echelons: Vec<u64>,
     escrow: Escrow,
     selection: Selection,
     request_key: PublicKey,
@@ -54,25 +59,35 @@ pub fn acquire(
     db.check_version()?;
     ensure(!db.paused, Abort::Paused)?;
     let (selection, request_key) = check_purchase(&purchase)?;
-    let task = db.task(purchase.task)?;
-    ensure(!task.deprecated, Abort::TaskDeprecated)?;
-    let model = db.model(task.model)?;
-    ensure(!model.disabled, Abort::ModelDisabled)?;
-    let escrow = escrow(db, task, &purchase)?;
+    let (task, model) = sold(db, purchase.task)?;
+    let echelons = accepted(task, &purchase.echelons)?;
+    let params = params::of_task(db.params_at(ctx.epoch()), task)?;
+    let verifiers = verifiers(db, task, &params, &echelons)?;
+    let escrow = escrow(&params, task.surcharge_permille, &purchase)?;
     ensure(coin.balance >= escrow.total, Abort::InsufficientPayment)?;
     let change = coin.balance.sub(escrow.total)?;
-    let expires_ms = clock_ms.checked_add(db.params.stack_life_ms).ok_or(Abort::Arithmetic)?;
+    let expires_ms = clock_ms.checked_add(params.stack_life_ms).ok_or(Abort::Arithmetic)?;
     // The refund comes after this; it must be a time that can pass.
-    expires_ms.checked_add(db.params.close_delay_ms).ok_or(Abort::Arithmetic)?;
-    let drawn = draw(db, task, seed, selection, &purchase, ctx.epoch())?;
+    expires_ms.checked_add(params.close_delay_ms).ok_or(Abort::Arithmetic)?;
+    let wanted = Wanted {
+        task,
+        terms: &params,
+        echelons: &echelons,
+        verifiers,
+        max_price: purchase.max_price,
+        units: part(selection, &purchase),
+        epoch: ctx.epoch(),
+        clock_ms,
+    };
+    let drawn = draw(db, seed, selection, purchase.nodes, wanted)?;
     let first = match (selection, drawn.first()) {
-        (Selection::Single, Some(node)) => Some(whole_channel(db, &purchase, *node)?),
+        (Selection::Single, Some(node)) => Some(whole_channel(db, &purchase, *node, ctx.epoch())?),
         _ => None,
     };
 
     coin.balance = change;
-    let terms = Terms { task, model, escrow, selection, request_key, drawn, expires_ms };
-    let mut stack = new_stack(db, &terms, &purchase, clock_ms, ctx);
+    let terms = Terms { task, model, params, echelons, escrow, selection, request_key, drawn, expires_ms };
+    let mut stack = new_stack(db, terms, &purchase, clock_ms, ctx);
     ctx.emit(acquired(&stack));
     if let Some(channel) = first {
         ctx.emit(opened(&stack, &channel));
@@ -93,68 +108,115 @@ fn check_purchase(purchase: &Purchase) -> Result<(Selection, PublicKey)> {
     ensure(purchase.nodes <= limits::DRAWN_MAX, Abort::BadArgument)?;
     ensure(selection != Selection::Limited || purchase.nodes > 0, Abort::BadArgument)?;
     ensure(purchase.max_opens <= limits::OPENS_MAX, Abort::BadArgument)?;
+    limits::check_echelons(&purchase.echelons)?;
     Ok((selection, request_key))
 }
 
-fn escrow(db: &AtomaDb, task: &Task, purchase: &Purchase) -> Result<Escrow> {
+/// A task that is for sale, with its model.
+pub(super) fn sold(db: &AtomaDb, task: TaskId) -> Result<(&Task, &Model)> {
+    let task = db.task(task)?;
+    ensure(!task.deprecated, Abort::TaskDeprecated)?;
+    let model = db.model(task.model)?;
+    ensure(!model.disabled, Abort::ModelDisabled)?;
+    Ok((task, model))
+}
+
+fn accepted(task: &Task, wanted: &[u64]) -> Result<Vec<u64>> {
+    if wanted.is_empty() {
+        return Ok(task.echelons.clone());
+    }
+    ensure(!task.exact, Abort::BadArgument)?;
+    for echelon in wanted {
+        ensure(task.echelons.contains(echelon), Abort::BadArgument)?;
+    }
+    Ok(wanted.to_vec())
+}
+
+/// The verifiers of these echelons, of whom at level 2 there must be enough.
+fn verifiers(db: &AtomaDb, task: &Task, params: &Params, echelons: &[u64]) -> Result<Verifiers> {
+    let verifiers = db.market(task.id)?.verifiers_in(echelons)?;
+    if task.level == 2 {
+        params::check_terms(params)?;
+        ensure(verifiers.suffice(0, params.min_verifiers), Abort::NotEnoughVerifiers)?;
+    }
+    Ok(verifiers)
+}
+
+fn escrow(params: &Params, surcharge_permille: u64, purchase: &Purchase) -> Result<Escrow> {
     let cost = purchase.max_price.cost(purchase.units)?;
-    let surcharge = cost.share(task.surcharge_permille)?;
-    let opens = db.params.open_fee.0.checked_mul(purchase.max_opens).ok_or(Abort::Arithmetic)?;
+    let surcharge = cost.share(surcharge_permille)?;
+    let opens = params.open_fee.0.checked_mul(purchase.max_opens).ok_or(Abort::Arithmetic)?;
     let total = cost.add(surcharge)?.add(Amount(opens))?;
     Ok(Escrow { surcharge, total })
 }
 
+/// Units that each drawn node must be able to take: all, or an even part.
+fn part(selection: Selection, purchase: &Purchase) -> Units {
+    match selection {
+        Selection::Limited => Units(purchase.units.0.div_ceil(purchase.nodes)),
+        _ => purchase.units,
+    }
+}
+
 fn draw(
     db: &AtomaDb,
-    task: &Task,
     seed: &[u8; 32],
     selection: Selection,
-    purchase: &Purchase,
-    epoch: u64,
+    nodes: u64,
+    wanted: Wanted,
 ) -> Result<Vec<NodeId>> {
-    let mut drawing = Drawing::new(db, task, seed);
-    match selection {
-        Selection::Any => {}
-        Selection::Single => {
-            let wanted = Wanted { max_price: purchase.max_price, units: purchase.units, epoch };
-            let left = drawing.draw(1, TRIES_MAX, &wanted)?;
-            ensure(drawing.count() == 1, Abort::NoEligible)?;
-            drawing.draw(1 + STANDBYS_MAX, left.min(STANDBY_TRIES_MAX), &wanted)?;
-        }
-        Selection::Limited => {
-            // Each must be able to take an even part.
-            let part = Units(purchase.units.0.div_ceil(purchase.nodes));
-            let wanted = Wanted { max_price: purchase.max_price, units: part, epoch };
-            drawing.draw(purchase.nodes, TRIES_MAX, &wanted)?;
-            ensure(drawing.count() == purchase.nodes, Abort::NoEligible)?;
-        }
+    if selection == Selection::Any {
+        return Ok(Vec::new());
     }
+    let mut drawing = Drawing::new(db, wanted, seed)?;
+    if selection == Selection::Limited {
+        drawing.draw(nodes, TRIES_MAX)?;
+        ensure(drawing.count() == nodes, Abort::NoEligible)?;
+        return Ok(drawing.drawn);
+    }
+    let left = drawing.draw(1, TRIES_MAX)?;
+    ensure(drawing.count() == 1, Abort::NoEligible)?;
+    drawing.draw(1 + STANDBYS_MAX, left.min(STANDBY_TRIES_MAX))?;
     Ok(drawing.drawn)
 }
 
 /// The drawn node's channel, with all units, at that node's price.
-fn whole_channel(db: &AtomaDb, purchase: &Purchase, node: NodeId) -> Result<Channel> {
-    let price = db.slot(purchase.task, node)?.subscription.price;
-    Ok(new_channel(node, price, purchase.units, 0))
+fn whole_channel(db: &AtomaDb, purchase: &Purchase, node: NodeId, epoch: u64) -> Result<Channel> {
+    let (slot, echelon) = offer::at_epoch(db, purchase.task, node, epoch)?;
+    Ok(new_channel(node, slot.price, echelon, purchase.units, 0))
 }
 
 /// A channel in which nothing is settled.
-pub(super) fn new_channel(node: NodeId, price: Price, granted: Units, grant_nonce: u64) -> Channel {
+pub(super) fn new_channel(
+    node: NodeId,
+    price: Price,
+    echelon: u64,
+    granted: Units,
+    grant_nonce: u64,
+) -> Channel {
     Channel {
         node,
         price,
+        echelon,
         granted,
         grant_nonce,
         settled_units: Units::ZERO,
         settled_count: 0,
         root: Hash32::of(&[]),
         paid: Amount::ZERO,
-        closed: false,
+        voided: Amount::ZERO,
+        disputed_units: Units::ZERO,
+        disputed_paid: Amount::ZERO,
+        closed_ms: 0,
+        released: false,
+        claim: None,
+        queued: None,
     }
 }
 
 /// The stack with every term it will be judged by.
-fn new_stack(db: &AtomaDb, terms: &Terms, purchase: &Purchase, clock_ms: u64, ctx: &mut TxContext) -> Stack {
+fn new_stack(db: &AtomaDb, terms: Terms, purchase: &Purchase, clock_ms: u64, ctx: &mut TxContext) -> Stack {
+    let permille = terms.task.surcharge_permille;
     Stack {
         id: ctx.fresh_id(),
         version: VERSION,
@@ -163,24 +225,26 @@ fn new_stack(db: &AtomaDb, terms: &Terms, purchase: &Purchase, clock_ms: u64, ct
         request_key: terms.request_key,
         task: terms.task.id,
         level: terms.task.level,
+        exact: terms.task.exact,
         weights: terms.task.weights,
         max_price: purchase.max_price,
         total_units: purchase.units,
         granted_units: Units::ZERO,
         settled_units: Units::ZERO,
+        claimed_units: Units::ZERO,
         selection: terms.selection,
-        drawn: terms.drawn.clone(),
+        drawn: terms.drawn,
+        echelons: terms.echelons,
         creator: terms.model.creator,
         creator_fee_permille: terms.model.creator_fee_permille,
-        surcharge: terms.escrow.surcharge,
-        surcharge_earned: Amount::ZERO,
-        open_fee: db.params.open_fee,
+        surcharge: Surcharge { permille, escrowed: terms.escrow.surcharge, used: Amount::ZERO },
         opens_left: purchase.max_opens,
         created_ms: clock_ms,
         expires_ms: terms.expires_ms,
         close_requested_ms: 0,
-        close_delay_ms: db.params.close_delay_ms,
+        params: terms.params,
         channels: Vec::new(),
+        disputed: Disputed::default(),
         dues: Vec::new(),
         treasury_due: Amount::ZERO,
         balance: terms.escrow.total,
@@ -192,11 +256,14 @@ fn acquired(stack: &Stack) -> StackAcquired {
         stack: stack.id,
         owner: stack.owner,
         task: stack.task,
+        level: stack.level,
         request_key: stack.request_key,
         units: stack.total_units,
         max_price: stack.max_price,
         selection: stack.selection,
         drawn: stack.drawn.clone(),
+        echelons: stack.echelons.clone(),
+        surcharge: stack.surcharge.escrowed,
         balance: stack.balance,
         expires_ms: stack.expires_ms,
     }
@@ -207,6 +274,7 @@ fn opened(stack: &Stack, channel: &Channel) -> ChannelOpened {
         stack: stack.id,
         node: channel.node,
         price: channel.price,
+        echelon: channel.echelon,
         granted: channel.granted,
         nonce: channel.grant_nonce,
         by: stack.owner,

@@ -5,13 +5,13 @@ use super::with_credit;
 use crate::Result;
 use crate::context::TxContext;
 use crate::db::AtomaDb;
-use crate::draw::is_eligible;
-use crate::ed25519;
+use crate::draw::{has_verifiers, may_serve};
 use crate::limits::{self, ensure};
+use crate::{ed25519, offer};
 use atoma_types::message::Message;
 use atoma_types::onchain::event::ChannelOpened;
 use atoma_types::onchain::{Abort, Channel, Node, Selection, Stack};
-use atoma_types::{Amount, Grant, NodeId, Price, Units};
+use atoma_types::{Address, Amount, Grant, NodeId, Price, Units};
 
 /// Arguments of [`open_channel`]: a grant, and its signature where the node brings it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,9 +41,10 @@ pub fn open_channel(
     let open_fee = authorize(stack, node, &opening, ctx)?;
     ensure(node.disabled_ms == 0, Abort::NodeDisabled)?;
     let channel = match stack.channel(opening.node) {
-        Some(channel) => raised(db, stack, channel, &opening)?,
-        None => opened(db, stack, &opening, ctx.epoch())?,
+        Some(channel) => raised(db, stack, channel, &opening, ctx.epoch())?,
+        None => opened(db, stack, node, &opening, clock_ms, ctx.epoch())?,
     };
+    check_verifiers(db, stack, node.owner)?;
     let before = stack.channel(opening.node).map_or(Units::ZERO, |channel| channel.granted);
     let granted_units = stack.granted_units.add(opening.units.sub(before)?)?;
     ensure(granted_units <= stack.total_units, Abort::OverGranted)?;
@@ -61,6 +62,7 @@ pub fn open_channel(
         stack: stack.id,
         node: channel.node,
         price: channel.price,
+        echelon: channel.echelon,
         granted: channel.granted,
         nonce: channel.grant_nonce,
         by: ctx.sender(),
@@ -89,31 +91,46 @@ fn authorize(stack: &Stack, node: &Node, opening: &Opening, ctx: &TxContext) -> 
     };
     let is_signed = ed25519::verify(&stack.request_key, &grant.signed_bytes(), &opening.signature);
     ensure(is_signed, Abort::BadSignature)?;
-    Ok((stack.opens_left > 0).then_some(stack.open_fee))
+    Ok((stack.opens_left > 0).then_some(stack.params.open_fee))
+}
+
+/// At level 2 enough verifiers must be opted in besides those of the node's owner.
+fn check_verifiers(db: &AtomaDb, stack: &Stack, owner: Address) -> Result {
+    let market = db.market(stack.task)?;
+    let verifiers = market.verifiers_in(&stack.echelons)?;
+    ensure(has_verifiers(market, &stack.params, stack.level, verifiers, owner), Abort::NotEnoughVerifiers)
 }
 
 /// The channel with its grant raised.
-fn raised(db: &AtomaDb, stack: &Stack, channel: &Channel, opening: &Opening) -> Result<Channel> {
-    ensure(!channel.closed, Abort::ChannelClosed)?;
+fn raised(db: &AtomaDb, stack: &Stack, channel: &Channel, opening: &Opening, epoch: u64) -> Result<Channel> {
+    ensure(channel.closed_ms == 0, Abort::ChannelClosed)?;
     ensure(opening.nonce > channel.grant_nonce, Abort::StaleGrant)?;
     ensure(opening.units >= channel.granted, Abort::BadArgument)?;
     ensure(channel.price <= opening.max_price, Abort::PriceTooHigh)?;
-    let offer = &db.slot(stack.task, opening.node)?.subscription;
-    ensure(opening.units <= offer.max_units, Abort::NotEligible)?;
+    let (slot, _) = offer::at_epoch(db, stack.task, opening.node, epoch)?;
+    ensure(opening.units <= slot.max_units, Abort::NotEligible)?;
     Ok(Channel { granted: opening.units, grant_nonce: opening.nonce, ..channel.clone() })
 }
 
 /// A new channel with a node that may serve this stack.
-fn opened(db: &AtomaDb, stack: &Stack, opening: &Opening, epoch: u64) -> Result<Channel> {
+fn opened(
+    db: &AtomaDb,
+    stack: &Stack,
+    node: &Node,
+    opening: &Opening,
+    clock_ms: u64,
+    epoch: u64,
+) -> Result<Channel> {
     ensure(stack.channels.len() < limits::CHANNELS_MAX, Abort::TooManyChannels)?;
     ensure(!opening.units.is_zero(), Abort::BadArgument)?;
     let is_drawn = stack.drawn.contains(&opening.node);
     ensure(stack.selection == Selection::Any || is_drawn, Abort::NotEligible)?;
-    let offer = &db.slot(stack.task, opening.node)?.subscription;
-    ensure(offer.price <= stack.max_price, Abort::PriceTooHigh)?;
-    ensure(offer.price <= opening.max_price, Abort::PriceTooHigh)?;
-    ensure(opening.units <= offer.max_units, Abort::NotEligible)?;
+    let (slot, echelon) = offer::at_epoch(db, stack.task, opening.node, epoch)?;
+    ensure(stack.echelons.contains(&echelon), Abort::NotEligible)?;
+    ensure(slot.price <= stack.max_price, Abort::PriceTooHigh)?;
+    ensure(slot.price <= opening.max_price, Abort::PriceTooHigh)?;
+    ensure(opening.units <= slot.max_units, Abort::NotEligible)?;
     let task = db.task(stack.task)?;
-    ensure(is_eligible(db, task, opening.node, epoch)?, Abort::NotEligible)?;
-    Ok(new_channel(opening.node, offer.price, opening.units, opening.nonce))
+    ensure(may_serve(task, &stack.params, node, epoch, clock_ms), Abort::NotEligible)?;
+    Ok(new_channel(opening.node, slot.price, echelon, opening.units, opening.nonce))
 }

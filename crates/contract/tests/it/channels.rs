@@ -1,9 +1,10 @@
 //! Opening channels and settling vouchers.
 
 use crate::harness::*;
+use atoma_contract::offer::Offer;
 use atoma_contract::stack::{Opening, Purchase, Settlement, due_of};
 use atoma_contract::task::NewTask;
-use atoma_contract::{NodeBadge, Result, TxContext};
+use atoma_contract::{NodeBadge, Result, TxContext, params, slash};
 use atoma_types::message::Message;
 use atoma_types::onchain::Abort;
 use atoma_types::{Address, Amount, Grant, NodeId, Price, SecretKey, TaskId, Units, Voucher};
@@ -138,17 +139,16 @@ fn minima_are_checked_again_when_opening() {
     let mut market = Market::with_nodes(&[COIN]);
     market.create_task(NewTask { min_reputation: 51, ..new_task() }).unwrap();
     market.epoch = 1;
-    let offer = atoma_contract::task::Offer {
-        task: TaskId(2),
-        price: Price(COIN),
-        max_units: Units(1_000_000),
-        echelon: 0,
-    };
+    let offer = Offer { task: TaskId(2), ..new_offer() };
     market.subscribe_to(NodeId(1), offer).unwrap();
     let id = market.buy(Purchase { task: TaskId(2), ..purchase(ANY) });
-    market.epoch = 0;
+    let fault = |world: &mut World, ctx: &mut TxContext| {
+        slash::timeout(&mut world.db, NodeId(1), &params::devnet(), Amount(1), USER, 1, ctx).map(drop)
+    };
+    market.call(STRANGER, Amount::ZERO, fault).unwrap();
+    market.add_collateral(NodeId(1), 100 * COIN).unwrap();
     assert_eq!(abort(market.open(USER, id, market.grant(id, 1, 1, 1))), Abort::NotEligible);
-    market.epoch = 1;
+    market.epoch = 11;
     market.open(USER, id, market.grant(id, 1, 1, 1)).unwrap();
 }
 
@@ -223,7 +223,7 @@ fn vouchers_go_forward_within_the_grant() {
     market.settle(id, market.voucher(id, 1, 100, 4)).unwrap();
     market.settle(id, market.voucher(id, 1, 1_000_000, u64::MAX)).unwrap();
     assert_eq!(market.stack(id).settled_units, Units(1_000_000));
-    assert_eq!(market.stack(id).surcharge_earned, market.stack(id).surcharge);
+    assert_eq!(market.stack(id).surcharge.used, market.stack(id).surcharge.escrowed);
 }
 
 /// The user settles a voucher with a huge count and few units before the node settles its own.
@@ -341,7 +341,7 @@ fn stacks_of_another_database_or_version_are_refused() {
 }
 
 #[test]
-fn a_release_ends_the_grant_and_frees_the_units() {
+fn a_release_ends_the_grant_and_later_frees_the_units() {
     let mut market = Market::with_nodes(&[COIN, COIN]);
     let id = market.buy(purchase(SINGLE));
     let node = market.stack(id).drawn[0];
@@ -353,11 +353,156 @@ fn a_release_ends_the_grant_and_frees_the_units() {
     assert_eq!(abort(market.release(id, &other)), Abort::UnknownChannel);
     market.settle(id, market.voucher(id, node.0, 300_000, 1)).unwrap();
     market.release(id, &badge).unwrap();
-    assert_eq!(market.stack(id).granted_units, Units(300_000));
     assert_eq!(abort(market.release(id, &badge)), Abort::ChannelClosed);
-    assert_eq!(abort(market.settle(id, market.voucher(id, node.0, 300_001, 2))), Abort::OverClaimed);
-    let again = market.grant(id, node.0, 400_000, 1);
+    assert_eq!(abort(market.settle(id, market.voucher(id, node.0, 300_001, 2))), Abort::ChannelClosed);
+    let again = market.grant(id, node.0, 1_000_000, 1);
     assert_eq!(abort(market.open(USER, id, again)), Abort::ChannelClosed);
-    market.open(USER, id, market.grant(id, standby.0, 700_000, 1)).unwrap();
+    // The units stay while they can be disputed.
+    let over = market.grant(id, standby.0, 700_000, 1);
+    assert_eq!(abort(market.open(USER, id, over.clone())), Abort::OverGranted);
+    market.clock_ms += 10_000;
+    assert_eq!(abort(market.reclaim(id, node.0)), Abort::TooEarly);
+    market.clock_ms += 1;
+    market.reclaim(id, node.0).unwrap();
+    assert_eq!(market.stack(id).granted_units, Units(300_000));
+    assert_eq!(abort(market.reclaim(id, node.0)), Abort::NothingDue);
+    market.open(USER, id, over).unwrap();
     market.settle(id, market.voucher(id, standby.0, 700_000, 1)).unwrap();
+}
+
+#[test]
+fn a_revoked_node_settles_for_the_close_delay() {
+    let mut market = Market::with_nodes(&[COIN, COIN]);
+    let id = market.buy(purchase(ANY));
+    market.open(USER, id, market.grant(id, 1, 600_000, 1)).unwrap();
+    assert_eq!(abort(market.revoke(STRANGER, id, 1)), Abort::NotAuthorized);
+    assert_eq!(abort(market.reclaim(id, 1)), Abort::TooEarly);
+    market.revoke(USER, id, 1).unwrap();
+    assert_eq!(abort(market.revoke(USER, id, 1)), Abort::ChannelClosed);
+    assert_eq!(abort(market.open(USER, id, market.grant(id, 1, 700_000, 2))), Abort::ChannelClosed);
+    market.clock_ms += 20_000;
+    market.settle(id, market.voucher(id, 1, 100_000, 1)).unwrap();
+    assert_eq!(abort(market.reclaim(id, 1)), Abort::TooEarly);
+    market.clock_ms += 1;
+    assert_eq!(abort(market.settle(id, market.voucher(id, 1, 100_001, 2))), Abort::WindowClosed);
+    market.reclaim(id, 1).unwrap();
+    market.open(USER, id, market.grant(id, 2, 900_000, 1)).unwrap();
+    market.settle(id, market.voucher(id, 2, 900_000, 1)).unwrap();
+}
+
+/// The owner signed a grant and thinks better of it before the node opens.
+#[test]
+fn a_grant_that_is_not_open_can_be_revoked_for_good() {
+    let mut market = Market::with_nodes(&[COIN]);
+    let id = market.buy(purchase(ANY));
+    let grant = market.grant(id, 1, 100, 1);
+    market.revoke(USER, id, 1).unwrap();
+    assert_eq!(abort(market.open(operator(1), id, grant)), Abort::ChannelClosed);
+    assert_eq!(abort(market.settle(id, market.voucher(id, 1, 1, 1))), Abort::OverClaimed);
+    market.clock_ms += 20_001;
+    assert_eq!(abort(market.reclaim(id, 1)), Abort::NothingDue);
+    // Of any number, and in all no more rows than channels.
+    for node in 2..=64 {
+        market.revoke(USER, id, node).unwrap();
+    }
+    assert_eq!(abort(market.revoke(USER, id, u64::MAX)), Abort::TooManyChannels);
+    market.pass_window(id);
+    market.refund(USER, id).unwrap();
+    assert!(market.world.stacks.is_empty());
+}
+
+#[test]
+fn a_release_after_a_revocation_counts_from_the_revocation() {
+    let mut market = Market::with_nodes(&[COIN]);
+    let id = market.buy(purchase(SINGLE));
+    let badge = market.badges[&NodeId(1)].clone();
+    market.revoke(USER, id, 1).unwrap();
+    market.clock_ms += 9_000;
+    market.release(id, &badge).unwrap();
+    assert_eq!(abort(market.revoke(USER, id, 1)), Abort::ChannelClosed);
+    market.clock_ms += 1_000;
+    assert_eq!(abort(market.reclaim(id, 1)), Abort::TooEarly);
+    market.clock_ms += 1;
+    market.reclaim(id, 1).unwrap();
+    assert_eq!(market.stack(id).granted_units, Units(0));
+}
+
+/// A stack lives longer than a node's way out: what it signed must not outlive its collateral.
+#[test]
+fn a_disabled_node_settles_for_the_close_delay() {
+    let mut market = Market::with_nodes(&[COIN]);
+    let id = market.buy(purchase(SINGLE));
+    market.disable(NodeId(1)).unwrap();
+    market.clock_ms += 20_000;
+    market.settle(id, market.voucher(id, 1, 100, 1)).unwrap();
+    market.clock_ms += 1;
+    assert_eq!(abort(market.settle(id, market.voucher(id, 1, 101, 2))), Abort::WindowClosed);
+    market.reclaim(id, 1).unwrap();
+    assert_eq!(market.stack(id).granted_units, Units(100));
+}
+
+#[test]
+fn a_top_up_adds_units_at_the_same_terms() {
+    let mut market = Market::with_nodes(&[COIN]);
+    let id = market.buy(purchase(SINGLE));
+    assert_eq!(abort(market.top_up(STRANGER, id, 10 * COIN, 1)), Abort::NotAuthorized);
+    assert_eq!(abort(market.top_up(USER, id, 10 * COIN, 0)), Abort::BadArgument);
+    // 500,000 units at 2 coins per million and 5 ‰.
+    assert_eq!(abort(market.top_up(USER, id, 1_004_999, 500_000)), Abort::InsufficientPayment);
+    let ctx = market.top_up(USER, id, 1_005_007, 500_000).unwrap();
+    assert_eq!(coins(&ctx), 7);
+    market.open(USER, id, market.grant(id, 1, 1_500_000, 1)).unwrap();
+    market.settle(id, market.voucher(id, 1, 1_500_000, 1)).unwrap();
+    assert_eq!(market.stack(id).treasury_due, Amount(15_000));
+    market.request_close(USER, id).unwrap();
+    assert_eq!(abort(market.top_up(USER, id, 10 * COIN, 1)), Abort::StackEnded);
+}
+
+/// A top-up shifts the surcharge's ratio by a rounding, up or down; what was earned stays earned.
+#[test]
+fn top_ups_between_settlements_lose_nothing() {
+    let mut market = Market::with_nodes(&[1_234_567]);
+    let bought = Purchase { units: Units(999), max_price: Price(1_333_333), ..purchase(SINGLE) };
+    let id = market.buy(bought);
+    let mut granted = 999;
+    for step in 1..=60u64 {
+        market.settle(id, market.voucher(id, 1, step * 16, step)).unwrap();
+        market.top_up(USER, id, COIN, step * 7).unwrap();
+        granted += step * 7;
+        market.open(USER, id, market.grant(id, 1, granted, step)).unwrap();
+    }
+    market.settle(id, market.voucher(id, 1, granted, 100)).unwrap();
+    assert_eq!(market.stack(id).surcharge.used, market.stack(id).surcharge.escrowed);
+}
+
+/// A model's creator cannot raise the fee of what is sold: it is fixed with the model, and copied.
+#[test]
+fn a_dearer_model_changes_nothing_that_was_bought() {
+    let mut market = Market::with_nodes(&[COIN]);
+    let id = market.buy(purchase(SINGLE));
+    market.add_model(200).unwrap();
+    market.create_task(NewTask { model: atoma_types::ModelId(2), ..new_task() }).unwrap();
+    market.settle(id, market.voucher(id, 1, 1_000_000, 1)).unwrap();
+    assert_eq!(due(&market, id, CREATOR), 100_000);
+}
+
+#[test]
+fn payout_changes_count_from_the_next_settlement() {
+    let mut market = Market::with_nodes(&[COIN]);
+    let id = market.buy(purchase(SINGLE));
+    market.settle(id, market.voucher(id, 1, 10, 1)).unwrap();
+    market
+        .by_badge(NodeId(1), |db, badge, _, ctx| atoma_contract::node::set_payout(db, badge, payout(9), ctx))
+        .unwrap();
+    market.disable(NodeId(1)).unwrap();
+    market.settle(id, market.voucher(id, 1, 20, 2)).unwrap();
+    assert_eq!((due(&market, id, payout(1)), due(&market, id, payout(9))), (9, 9));
+}
+
+#[test]
+fn level_2_vouchers_are_claims() {
+    let mut market = Market::with_nodes(&[COIN]);
+    let id = market.buy(purchase(SINGLE));
+    market.world.stacks.get_mut(&id).unwrap().level = 2;
+    assert_eq!(abort(market.settle(id, market.voucher(id, 1, 10, 1))), Abort::WrongLevel);
 }

@@ -141,3 +141,18 @@ fn the_difference_to_the_highest_price_comes_back() {
     market.pass_window(id);
     assert_eq!(coins(&market.refund(USER, id).unwrap()), 1_500_000 + 30_000);
 }
+
+/// A node that withdraws its opening fee from a free stack must not delete it under the user.
+#[test]
+fn an_empty_stack_lives_until_its_window_is_over() {
+    let mut market = Market::with_nodes(&[0]);
+    let free = Purchase { units: Units(10), max_price: Price(0), ..purchase(ANY) };
+    let id = market.buy(free);
+    market.open(operator(1), id, market.grant(id, 1, 10, 1)).unwrap();
+    market.withdraw(payout(1), id).unwrap();
+    assert_eq!(market.stack(id).balance, Amount::ZERO);
+    market.settle(id, market.voucher(id, 1, 10, 1)).unwrap();
+    market.pass_window(id);
+    market.refund(STRANGER, id).unwrap();
+    assert!(market.world.stacks.is_empty());
+}

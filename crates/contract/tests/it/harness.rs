@@ -1,16 +1,18 @@
 //! A market whose every call is audited, and whose every abort is checked to have changed nothing.
 
-use atoma_contract::audit::{Auditor, check_exit};
+use atoma_contract::auditor::{Auditor, check_exit, check_node_exit};
 use atoma_contract::model::NewModel;
-use atoma_contract::node::Registration;
+use atoma_contract::node::{Registration, Rotation};
+use atoma_contract::offer::{self, Offer};
 use atoma_contract::stack::{Opening, Purchase, Settlement};
-use atoma_contract::task::{NewTask, Offer};
+use atoma_contract::task::NewTask;
 use atoma_contract::{
-    AtomaDb, Coin, NodeBadge, Owned, Result, Treasury, TxContext, genesis, model, node, params, stack, task,
+    AdminCap, AtomaDb, Beacon, Coin, Genesis, NodeBadge, Owned, Result, TaskBadge, Treasury, TxContext,
+    admin, model, node, params, stack, task,
 };
 use atoma_types::amount::UnitWeights;
 use atoma_types::message::Message;
-use atoma_types::onchain::{Abort, Event, Stack};
+use atoma_types::onchain::{Abort, AuditTerms, Dispute, Event, Params, Stack};
 use atoma_types::{
     Address, Amount, Grant, Hash32, ModelId, NodeId, Price, SecretKey, TaskId, Units, Voucher,
 };
@@ -48,14 +50,20 @@ pub(crate) fn receipt_key(n: u8) -> Vec<u8> {
 pub(crate) struct World {
     pub(crate) db: AtomaDb,
     pub(crate) treasury: Treasury,
+    pub(crate) beacon: Beacon,
     pub(crate) stacks: BTreeMap<Address, Stack>,
+    pub(crate) disputes: BTreeMap<Address, Dispute>,
 }
 
 pub(crate) struct Market {
     pub(crate) world: World,
     pub(crate) auditor: Auditor,
     pub(crate) events: Vec<Event>,
+    pub(crate) cap: AdminCap,
     pub(crate) badges: BTreeMap<NodeId, NodeBadge>,
+    pub(crate) task_badges: BTreeMap<TaskId, TaskBadge>,
+    /// Whether every call is audited. Large markets are audited at the end.
+    pub(crate) is_audited: bool,
     pub(crate) clock_ms: u64,
     pub(crate) epoch: u64,
     transactions: u64,
@@ -63,13 +71,20 @@ pub(crate) struct Market {
 
 impl Market {
     pub(crate) fn new() -> Self {
+        Self::with_params(&params::devnet())
+    }
+
+    pub(crate) fn with_params(params: &Params) -> Self {
         let mut ctx = TxContext::new(Address::ZERO, 0, Digest::ZERO, 0);
-        let (db, treasury) = genesis(params::devnet(), &mut ctx);
+        let (cap, Genesis { db, treasury, beacon }) = admin::genesis(params, &mut ctx).unwrap();
         Self {
-            world: World { db, treasury, stacks: BTreeMap::new() },
+            world: World { db, treasury, beacon, stacks: BTreeMap::new(), disputes: BTreeMap::new() },
             auditor: Auditor::new(),
             events: Vec::new(),
+            cap,
             badges: BTreeMap::new(),
+            task_badges: BTreeMap::new(),
+            is_audited: true,
             clock_ms: 1_000_000,
             epoch: 0,
             transactions: 0,
@@ -100,15 +115,18 @@ impl Market {
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&self.transactions.to_le_bytes());
         let mut ctx = TxContext::new(sender, self.epoch, Digest::new(digest), 0);
-        let before = self.world.clone();
+        let before = self.is_audited.then(|| self.world.clone());
         if let Err(abort) = call(&mut self.world, &mut ctx) {
-            assert_eq!(before, self.world, "{abort} changed an object");
+            assert!(before.is_none_or(|before| before == self.world), "{abort} changed an object");
             let untouched = TxContext::new(sender, self.epoch, Digest::new(digest), 0);
             assert_eq!(untouched, ctx, "{abort} left effects");
             return Err(abort);
         }
         self.apply(&ctx);
-        self.audit(entered, &ctx);
+        self.auditor.observe(entered, &ctx).unwrap();
+        if self.is_audited {
+            self.audit();
+        }
         Ok(ctx)
     }
 
@@ -116,23 +134,33 @@ impl Market {
         for stack in &ctx.shared {
             self.world.stacks.insert(stack.id, stack.clone());
         }
+        for dispute in &ctx.disputes {
+            self.world.disputes.insert(dispute.id, dispute.clone());
+        }
         for id in &ctx.deleted {
-            self.world.stacks.remove(id).unwrap();
+            let is_stack = self.world.stacks.remove(id).is_some();
+            let is_dispute = self.world.disputes.remove(id).is_some();
+            assert!(is_stack != is_dispute, "{id} was there");
         }
         for transfer in &ctx.transfers {
-            if let Owned::NodeBadge(badge) = &transfer.object {
-                self.badges.insert(badge.node, badge.clone());
+            match &transfer.object {
+                Owned::NodeBadge(badge) => drop(self.badges.insert(badge.node, badge.clone())),
+                Owned::TaskBadge(badge) => drop(self.task_badges.insert(badge.task, badge.clone())),
+                _ => {}
             }
         }
         self.events.extend(ctx.events.iter().cloned());
     }
 
-    fn audit(&mut self, entered: Amount, ctx: &TxContext) {
-        self.auditor.observe(entered, ctx).unwrap();
-        let World { db, treasury, stacks } = &self.world;
-        self.auditor.check(db, treasury, stacks.values()).unwrap();
+    pub(crate) fn audit(&self) {
+        let World { db, treasury, stacks, disputes, .. } = &self.world;
+        self.auditor.check(db, treasury, stacks.values(), disputes.values()).unwrap();
         for stack in stacks.values() {
             check_exit(stack, treasury).unwrap();
+        }
+        // One node at a time, by turns.
+        if let Some(turn) = self.transactions.checked_rem(db.nodes.size()) {
+            check_node_exit(db, NodeId(1 + turn)).unwrap();
         }
     }
 
@@ -172,25 +200,72 @@ impl Market {
     }
 
     pub(crate) fn subscribe(&mut self, node: NodeId, price: u64, max_units: u64) -> Result<TxContext> {
-        let offer = Offer { task: TaskId(1), price: Price(price), max_units: Units(max_units), echelon: 0 };
+        let offer = Offer { price: Price(price), max_units: Units(max_units), ..new_offer() };
         self.subscribe_to(node, offer)
     }
 
     pub(crate) fn subscribe_to(&mut self, node: NodeId, offer: Offer) -> Result<TxContext> {
-        let badge = self.badges[&node].clone();
-        self.call(STRANGER, Amount::ZERO, |world, ctx| task::subscribe(&mut world.db, &badge, offer, ctx))
+        self.by_badge(node, |db, badge, clock_ms, ctx| offer::subscribe(db, badge, offer, clock_ms, ctx))
+    }
+
+    pub(crate) fn reprice(&mut self, node: NodeId, price: u64) -> Result<TxContext> {
+        self.by_badge(node, |db, badge, clock_ms, ctx| {
+            offer::reprice(db, badge, TaskId(1), Price(price), Units(1_000_000_000), clock_ms, ctx)
+        })
+    }
+
+    pub(crate) fn set_verifier(&mut self, node: NodeId, verifier: bool) -> Result<TxContext> {
+        self.by_badge(node, |db, badge, clock_ms, ctx| {
+            offer::set_verifier(db, badge, TaskId(1), verifier, clock_ms, ctx)
+        })
+    }
+
+    pub(crate) fn unsubscribe(&mut self, node: NodeId) -> Result<TxContext> {
+        self.by_badge(node, |db, badge, clock_ms, ctx| {
+            offer::unsubscribe(db, badge, TaskId(1), clock_ms, ctx)
+        })
+    }
+
+    /// A seal key without attestation.
+    pub(crate) fn rotate_key(&mut self, node: NodeId) -> Result<TxContext> {
+        let counter = self.node(node).attestation.counter + 1;
+        let rotation = Rotation { seal_key: vec![9; 32], counter, ..Rotation::default() };
+        self.by_badge(node, |db, badge, clock_ms, ctx| node::rotate_key(db, badge, rotation, clock_ms, ctx))
+    }
+
+    /// A call with a node's badge. Whoever holds the badge may make it.
+    pub(crate) fn by_badge(
+        &mut self,
+        node: NodeId,
+        call: impl FnOnce(&mut AtomaDb, &NodeBadge, u64, &mut TxContext) -> Result,
+    ) -> Result<TxContext> {
+        let (badge, clock_ms) = (self.badges[&node].clone(), self.clock_ms);
+        self.call(STRANGER, Amount::ZERO, |world, ctx| call(&mut world.db, &badge, clock_ms, ctx))
+    }
+
+    pub(crate) fn add_collateral(&mut self, node: NodeId, amount: u64) -> Result<TxContext> {
+        let (badge, clock_ms, coin) = (self.badges[&node].clone(), self.clock_ms, self.coin(Amount(amount)));
+        self.call(STRANGER, Amount(amount), |world, ctx| {
+            node::add_collateral(&mut world.db, &badge, coin, clock_ms, ctx)
+        })
+    }
+
+    pub(crate) fn set_params(&mut self, params: &Params) -> Result<TxContext> {
+        let (cap, values) = (self.cap.clone(), params.values());
+        self.call(STRANGER, Amount::ZERO, |world, ctx| admin::set_params(&mut world.db, &cap, &values, ctx))
+    }
+
+    pub(crate) fn node(&self, node: NodeId) -> &atoma_types::onchain::Node {
+        self.world.db.node(node).unwrap()
     }
 
     pub(crate) fn disable(&mut self, node: NodeId) -> Result<TxContext> {
-        let (badge, clock_ms) = (self.badges[&node].clone(), self.clock_ms);
-        self.call(STRANGER, Amount::ZERO, |world, ctx| node::disable(&mut world.db, &badge, clock_ms, ctx))
+        self.by_badge(node, node::disable)
     }
 
-    pub(crate) fn withdraw_collateral(&mut self, sender: Address, node: NodeId) -> Result<TxContext> {
+    pub(crate) fn exit(&mut self, sender: Address, node: NodeId) -> Result<TxContext> {
         let (badge, clock_ms) = (self.badges[&node].clone(), self.clock_ms);
-        self.call(sender, Amount::ZERO, |world, ctx| {
-            node::withdraw_collateral(&mut world.db, &badge, clock_ms, ctx)
-        })
+        self.call(sender, Amount::ZERO, |world, ctx| node::exit(&mut world.db, &badge, clock_ms, ctx))
     }
 
     pub(crate) fn acquire(&mut self, seed: u8, paid: u64, purchase: Purchase) -> Result<TxContext> {
@@ -221,8 +296,37 @@ impl Market {
     }
 
     pub(crate) fn release(&mut self, id: Address, badge: &NodeBadge) -> Result<TxContext> {
+        let clock_ms = self.clock_ms;
         self.call(STRANGER, Amount::ZERO, |world, ctx| {
-            stack::release_channel(&world.db, world.stacks.get_mut(&id).unwrap(), badge, ctx)
+            stack::release_channel(&world.db, world.stacks.get_mut(&id).unwrap(), badge, clock_ms, ctx)
+        })
+    }
+
+    pub(crate) fn revoke(&mut self, sender: Address, id: Address, node: u64) -> Result<TxContext> {
+        let clock_ms = self.clock_ms;
+        self.call(sender, Amount::ZERO, |world, ctx| {
+            stack::revoke_channel(world.stacks.get_mut(&id).unwrap(), NodeId(node), clock_ms, ctx)
+        })
+    }
+
+    pub(crate) fn reclaim(&mut self, id: Address, node: u64) -> Result<TxContext> {
+        let clock_ms = self.clock_ms;
+        self.call(STRANGER, Amount::ZERO, |world, ctx| {
+            stack::reclaim(&world.db, world.stacks.get_mut(&id).unwrap(), NodeId(node), clock_ms, ctx)
+        })
+    }
+
+    pub(crate) fn top_up(
+        &mut self,
+        sender: Address,
+        id: Address,
+        paid: u64,
+        units: u64,
+    ) -> Result<TxContext> {
+        let (coin, clock_ms) = (self.coin(Amount(paid)), self.clock_ms);
+        self.call(sender, Amount(paid), |world, ctx| {
+            let stack = world.stacks.get_mut(&id).unwrap();
+            stack::top_up(&world.db, stack, coin, Units(units), clock_ms, ctx)
         })
     }
 
@@ -241,12 +345,16 @@ impl Market {
     }
 
     pub(crate) fn withdraw(&mut self, sender: Address, id: Address) -> Result<TxContext> {
-        self.call(sender, Amount::ZERO, |world, ctx| stack::withdraw(world.stacks.get_mut(&id).unwrap(), ctx))
+        let clock_ms = self.clock_ms;
+        self.call(sender, Amount::ZERO, |world, ctx| {
+            stack::withdraw(world.stacks.get_mut(&id).unwrap(), clock_ms, ctx)
+        })
     }
 
     pub(crate) fn sweep(&mut self, id: Address) -> Result<TxContext> {
+        let clock_ms = self.clock_ms;
         self.call(STRANGER, Amount::ZERO, |world, ctx| {
-            stack::sweep(world.stacks.get_mut(&id).unwrap(), &mut world.treasury, ctx)
+            stack::sweep(world.stacks.get_mut(&id).unwrap(), &mut world.treasury, clock_ms, ctx)
         })
     }
 
@@ -288,12 +396,26 @@ pub(crate) fn new_task() -> NewTask {
         role: 0,
         model: ModelId(1),
         level: 0,
+        exact: false,
         price_ceiling: Price(2 * COIN),
         weights: UnitWeights::default(),
         surcharge_permille: 5,
         min_collateral: Amount(1_000 * COIN),
         min_reputation: 0,
         whitelist: Vec::new(),
+        echelons: vec![0, 15],
+        audit: AuditTerms::default(),
+    }
+}
+
+/// Of a coin per million units, for the first task.
+pub(crate) fn new_offer() -> Offer {
+    Offer {
+        task: TaskId(1),
+        price: Price(COIN),
+        max_units: Units(1_000_000_000),
+        echelon: 0,
+        verifier: false,
     }
 }
 
@@ -307,6 +429,7 @@ pub(crate) fn purchase(selection: u8) -> Purchase {
         selection,
         nodes: 1,
         max_opens: 1,
+        echelons: Vec::new(),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use crate::harness::*;
 use atoma_contract::stack::{Opening, Purchase, Settlement};
-use atoma_contract::{AtomaDb, Coin, NodeBadge, Result, TxContext, ed25519, stack};
-use atoma_types::onchain::Stack;
-use atoma_types::{Address, Amount, NodeId, PublicKey, SecretKey};
+use atoma_contract::{AtomaDb, Coin, NodeBadge, Result, TxContext, ed25519, params, stack};
+use atoma_types::onchain::{Params, Stack};
+use atoma_types::{Address, Amount, NodeId, PublicKey, SecretKey, Units};
 
 #[test]
 fn the_database_is_a_header_of_table_ids_and_sizes() {
@@ -15,16 +15,33 @@ fn the_database_is_a_header_of_table_ids_and_sizes() {
     expected.extend(db.id.as_bytes());
     expected.extend(1u64.to_le_bytes());
     expected.push(0);
-    for value in [1_000u64, 3_600_000, 20_000, 640_000, 1_000 * COIN, 4_000 * COIN, COIN, 30_000] {
+    for value in params::devnet().values() {
         expected.extend(value.to_le_bytes());
     }
-    let tables = [(db.nodes.id, 2u64), (db.models.id, 1), (db.tasks.id, 1), (db.markets.id, 1)];
+    expected.push(0);
+    let tables =
+        [(db.nodes.id, 2u64), (db.models.id, 1), (db.tasks.id, 1), (db.markets.id, 1), (db.dues.id, 0)];
     for (id, size) in tables {
         expected.extend(id.as_bytes());
         expected.extend(size.to_le_bytes());
     }
-    expected.extend((2_000 * COIN).to_le_bytes());
+    for amount in [2_000 * COIN, 0, 0, 0] {
+        expected.extend(amount.to_le_bytes());
+    }
     assert_eq!(bytes, expected);
+}
+
+/// Fields in the order of the specification, which Move may nest but not reorder.
+#[test]
+fn parameters_are_their_values_in_order() {
+    let params = params::public();
+    let values = params.values();
+    assert_eq!((values.len(), Params::NAMES.len()), (41, 41));
+    assert_eq!(Params::from_values(&values), Some(params.clone()));
+    assert_eq!(Params::from_values(&values[1..]), None);
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    assert_eq!(bcs::to_bytes(&params).unwrap(), bytes);
+    assert_eq!((Params::NAMES[17], Params::NAMES[27]), ("min_collateral", "fraud_permille"));
 }
 
 #[test]
@@ -98,6 +115,8 @@ fn the_hot_path_reads_the_database_only() {
     let _: fn(&AtomaDb, &[u8; 32], Coin, Purchase, u64, &mut TxContext) -> Result = stack::acquire;
     let _: Hot<Opening> = stack::open_channel;
     let _: Hot<Settlement> = stack::settle;
-    let _: fn(&AtomaDb, &mut Stack, &NodeBadge, &mut TxContext) -> Result = stack::release_channel;
+    let _: fn(&AtomaDb, &mut Stack, &NodeBadge, u64, &mut TxContext) -> Result = stack::release_channel;
+    let _: fn(&AtomaDb, &mut Stack, NodeId, u64, &mut TxContext) -> Result = stack::reclaim;
+    let _: fn(&AtomaDb, &mut Stack, Coin, Units, u64, &mut TxContext) -> Result = stack::top_up;
     let _: fn(&mut Stack, u64, &mut TxContext) -> Result = stack::refund;
 }

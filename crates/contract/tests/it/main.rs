@@ -1,11 +1,15 @@
 //! The contract from outside: directed tests of every rule, and seeded operation sequences under audit.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod admin;
 mod auditing;
 mod channels;
 mod exits;
 mod harness;
 mod layouts;
+mod offers;
 mod purchases;
 mod registry;
+mod reserves;
 mod sequences;
+mod slashing;

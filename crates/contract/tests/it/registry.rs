@@ -3,10 +3,11 @@
 use crate::harness::*;
 use atoma_contract::model::NewModel;
 use atoma_contract::node::{self, Registration};
-use atoma_contract::task::{NewTask, Offer};
+use atoma_contract::offer::Offer;
+use atoma_contract::task::NewTask;
 use atoma_contract::{NodeBadge, model, views};
 use atoma_types::amount::UnitWeights;
-use atoma_types::onchain::Abort;
+use atoma_types::onchain::{Abort, AuditTerms};
 use atoma_types::{Address, Amount, ModelId, NodeId, Price, TaskId, Units};
 
 fn registration() -> Registration {
@@ -47,9 +48,7 @@ fn registering_checks_endpoint_and_key() {
     }
     let mut small_order = vec![0; 32];
     small_order[0] = 1;
-    let mut no_point = vec![0; 32];
-    no_point[0] = 2;
-    for receipt_key in [vec![], vec![9; 31], vec![9; 33], small_order, no_point] {
+    for receipt_key in [vec![], vec![9; 31], vec![9; 33], small_order] {
         let bad = Registration { receipt_key, ..registration() };
         let result = market.register_as(operator(1), Amount(1_001 * COIN), bad);
         assert_eq!(abort(result), Abort::BadArgument);
@@ -57,6 +56,11 @@ fn registering_checks_endpoint_and_key() {
     let longest = format!("https://{}", "a".repeat(248));
     let good = Registration { endpoint: longest, ..registration() };
     market.register_as(operator(1), Amount(1_001 * COIN), good).unwrap();
+    // The chain cannot tell bytes that are no point; they verify nothing.
+    let mut no_point = vec![0; 32];
+    no_point[0] = 2;
+    let useless = Registration { receipt_key: no_point, ..registration() };
+    market.register_as(operator(2), Amount(1_001 * COIN), useless).unwrap();
 }
 
 #[test]
@@ -81,18 +85,23 @@ fn a_node_changes_its_endpoint_until_it_is_disabled() {
 }
 
 #[test]
-fn collateral_leaves_after_the_exit_window_once() {
+fn collateral_leaves_after_the_exit_window_and_two_epochs_once() {
     let mut market = Market::with_nodes(&[COIN]);
     let node = NodeId(1);
-    assert_eq!(abort(market.withdraw_collateral(operator(1), node)), Abort::TooEarly);
+    assert_eq!(abort(market.exit(operator(1), node)), Abort::TooEarly);
     market.disable(node).unwrap();
-    market.clock_ms += 640_000 - 1;
-    assert_eq!(abort(market.withdraw_collateral(operator(1), node)), Abort::TooEarly);
+    market.epoch = 1;
+    market.clock_ms += 640_000;
+    assert_eq!(abort(market.exit(operator(1), node)), Abort::TooEarly);
+    market.epoch = 2;
+    market.clock_ms -= 1;
+    assert_eq!(abort(market.exit(operator(1), node)), Abort::TooEarly);
     market.clock_ms += 1;
     market.world.db.version = 2;
-    let ctx = market.withdraw_collateral(operator(1), node).unwrap();
+    market.is_audited = false;
+    let ctx = market.exit(operator(1), node).unwrap();
     assert_eq!(coins(&ctx), 1_000 * COIN, "and at any version");
-    assert_eq!(abort(market.withdraw_collateral(operator(1), node)), Abort::NothingDue);
+    assert_eq!(abort(market.exit(operator(1), node)), Abort::NothingDue);
 }
 
 #[test]
@@ -123,9 +132,21 @@ fn tasks_are_bounded() {
     assert_eq!(abort(market.create_task(new_task())), Abort::UnknownModel);
     market.add_model(0).unwrap();
     let over = 1_000_000_000_001;
+    let terms = AuditTerms::default();
     let bad = [
         NewTask { role: 8, ..new_task() },
-        NewTask { level: 1, ..new_task() },
+        NewTask { level: 3, ..new_task() },
+        NewTask { echelons: Vec::new(), ..new_task() },
+        NewTask { echelons: (0..17).collect(), ..new_task() },
+        NewTask { echelons: vec![65_536], ..new_task() },
+        NewTask { echelons: vec![1, 2, 1], ..new_task() },
+        NewTask { audit: AuditTerms { p_min_ppb: 1_000_000_001, ..terms }, ..new_task() },
+        NewTask { audit: AuditTerms { p_stat_ppb: u64::MAX, ..terms }, ..new_task() },
+        NewTask { audit: AuditTerms { verifiers: 5, ..terms }, ..new_task() },
+        NewTask { audit: AuditTerms { records: 9, ..terms }, ..new_task() },
+        NewTask { audit: AuditTerms { min_claim: Amount(1_000_000_000_000_001), ..terms }, ..new_task() },
+        NewTask { audit: AuditTerms { challenge_ms: 1_001, ..terms }, ..new_task() },
+        NewTask { audit: AuditTerms { hold_ms: 100_000_001_000, ..terms }, ..new_task() },
         NewTask { price_ceiling: Price(over), ..new_task() },
         NewTask { weights: UnitWeights { input: over, output: 1 }, ..new_task() },
         NewTask { weights: UnitWeights { input: 1, output: over }, ..new_task() },
@@ -146,6 +167,7 @@ fn tasks_are_bounded() {
         min_collateral: Amount(1_000_000_000_000_000),
         min_reputation: 100,
         whitelist: vec![NodeId(1); 64],
+        echelons: (0..15).chain([65_535]).collect(),
         ..new_task()
     };
     market.create_task(widest).unwrap();
@@ -158,7 +180,7 @@ fn subscribing_is_bounded_and_happens_once() {
     let mut market = Market::with_nodes(&[]);
     market.register(1, Amount(1_001 * COIN)).unwrap();
     let node = NodeId(1);
-    let offer = Offer { task: TaskId(1), price: Price(COIN), max_units: Units(1), echelon: 15 };
+    let offer = Offer { max_units: Units(1), echelon: 15, ..new_offer() };
     let mut refuse = |offer: Offer, expected| {
         assert_eq!(abort(market.subscribe_to(node, offer)), expected);
     };
@@ -180,7 +202,7 @@ fn subscribing_needs_what_the_task_asks() {
     market.create_task(NewTask { min_collateral: Amount(1_000 * COIN + 1), ..new_task() }).unwrap();
     market.create_task(NewTask { min_reputation: 51, ..new_task() }).unwrap();
     market.create_task(NewTask { min_collateral: Amount::ZERO, ..new_task() }).unwrap();
-    let offer = |task| Offer { task: TaskId(task), price: Price(0), max_units: Units(1), echelon: 0 };
+    let offer = |task| Offer { task: TaskId(task), price: Price(0), ..new_offer() };
     assert_eq!(abort(market.subscribe_to(NodeId(1), offer(2))), Abort::NotWhitelisted);
     assert_eq!(abort(market.subscribe_to(NodeId(1), offer(3))), Abort::Collateral);
     assert_eq!(abort(market.subscribe_to(NodeId(1), offer(4))), Abort::NotEligible);
@@ -198,7 +220,8 @@ fn another_version_is_refused() {
     assert_eq!(abort(market.add_model(0)), Abort::Version);
     assert_eq!(abort(market.create_task(new_task())), Abort::Version);
     assert_eq!(abort(market.subscribe(NodeId(1), 0, 1)), Abort::Version);
-    assert_eq!(abort(market.disable(NodeId(1))), Abort::Version);
+    assert_eq!(abort(market.reprice(NodeId(1), 0)), Abort::Version);
+    assert_eq!(abort(market.rotate_key(NodeId(1))), Abort::Version);
     assert_eq!(abort(market.acquire(1, 10 * COIN, purchase(SINGLE))), Abort::Version);
     market.world.db.version = 1;
     market.world.treasury.version = 2;

@@ -2,18 +2,21 @@
 //! is spoilt must abort. Everything is audited after every call; at the end every balance is rebuilt from
 //! the events alone. A failure names its seed, which reproduces it.
 
+mod registry;
+
 use crate::harness::*;
-use atoma_contract::audit::Books;
+use atoma_contract::auditor::Books;
 use atoma_contract::node;
+use atoma_contract::offer::Offer;
 use atoma_contract::stack::{Opening, Purchase, Settlement};
-use atoma_contract::task::{NewTask, Offer};
-use atoma_contract::{NodeBadge, Result, TxContext, draw};
+use atoma_contract::task::NewTask;
+use atoma_contract::{NodeBadge, Result, TxContext, draw, views};
 use atoma_types::message::Message;
 use atoma_types::onchain::{Abort, Event, Node};
 use atoma_types::{Address, Amount, NodeId, Price, SecretKey, TaskId, Units, Voucher};
 use std::collections::{BTreeMap, BTreeSet};
 
-const SEQUENCES: u64 = 300;
+const SEQUENCES: u64 = 200;
 const OPERATIONS: u64 = 150;
 
 /// Random numbers from a seed.
@@ -83,8 +86,15 @@ impl Sequence {
         market.create_task(NewTask { model: atoma_types::ModelId(2), ..new }).unwrap();
         for node in 1..=3 {
             let price = Price(dice.edgy(2 * COIN));
-            let offer = Offer { task: TaskId(2), price, max_units: Units(1_000_000_000_000), echelon: 0 };
+            let offer = Offer { task: TaskId(2), price, max_units: Units(1_000_000_000_000), ..new_offer() };
             market.subscribe_to(NodeId(node), offer).unwrap();
+        }
+        market.create_task(NewTask { level: 2, ..new_task() }).unwrap();
+        for node in (1..=3).map(NodeId) {
+            market.add_collateral(node, dice.edgy(100_000) * COIN + 1).unwrap();
+            market.rotate_key(node).unwrap();
+            let offer = Offer { task: TaskId(3), verifier: true, ..new_offer() };
+            market.subscribe_to(node, offer).unwrap();
         }
         Self {
             market,
@@ -97,7 +107,7 @@ impl Sequence {
     }
 
     fn step(&mut self) {
-        let (name, plan, result) = match self.dice.below(32) {
+        let (name, plan, result) = match self.dice.below(48) {
             0..=3 => self.acquire(),
             4..=8 => self.open(),
             9..=16 => self.settle(),
@@ -108,6 +118,9 @@ impl Sequence {
             25 => self.sweep(),
             26..=28 => self.node(),
             29 => self.offer(),
+            30 => self.offer_to_verify(),
+            31..=33 => self.stack_terms(),
+            34..=45 => self.registry(),
             _ => return self.time(),
         };
         match result {
@@ -161,7 +174,9 @@ impl Sequence {
         };
         let cost = u128::from(bought.units.0) * u128::from(bought.max_price.0) / 1_000_000;
         let permille = self.market.world.db.tasks.get(bought.task.0).unwrap().surcharge_permille;
-        let escrow = cost + cost * u128::from(permille) / 1_000 + 30_000 * u128::from(bought.max_opens);
+        let open_fee = views::params(&self.market.world.db, self.market.epoch).open_fee.0;
+        let opens = u128::from(open_fee) * u128::from(bought.max_opens);
+        let escrow = cost + cost * u128::from(permille) / 1_000 + opens;
         let escrow = u64::try_from(escrow).unwrap();
         let (paid, plan) = match self.dice.below(5) {
             0 if escrow > 0 => (escrow - 1, Plan::Abort),
@@ -297,7 +312,7 @@ impl Sequence {
     fn node(&mut self) -> Planned {
         let count = self.market.world.db.nodes.size();
         match self.dice.below(6) {
-            0..=2 if count < 8 => self.register(u8::try_from(count + 1).unwrap()),
+            0..=2 if count < 12 => self.register(u8::try_from(count + 1).unwrap()),
             3 if count > 4 => {
                 let node = self.any_node();
                 ("disable", Plan::Either, Some(self.market.disable(node)))
@@ -307,7 +322,7 @@ impl Sequence {
                 let left: Vec<Node> = self.market.world.db.nodes.values().filter(leaving).cloned().collect();
                 let node = self.dice.pick(&left).map_or_else(|| self.any_node(), |node| node.id);
                 let sender = self.anybody();
-                ("withdraw_collateral", Plan::Either, Some(self.market.withdraw_collateral(sender, node)))
+                ("exit", Plan::Either, Some(self.market.exit(sender, node)))
             }
             _ => self.set_endpoint(),
         }
@@ -341,7 +356,7 @@ impl Sequence {
         let price = self.dice.edgy(2 * COIN + 1);
         let plan = if price > 2 * COIN { Plan::Abort } else { Plan::Either };
         let task = TaskId(1 + self.dice.below(2));
-        let offer = Offer { task, price: Price(price), max_units: Units(1_000_000_000_000), echelon: 0 };
+        let offer = Offer { task, price: Price(price), max_units: Units(1_000_000_000_000), ..new_offer() };
         ("subscribe", plan, Some(self.market.subscribe_to(node, offer)))
     }
 
@@ -373,11 +388,13 @@ impl Sequence {
             }
         }
         assert!(self.market.world.stacks.is_empty());
+        self.everybody_leaves();
         let rebuilt = Books::replay(&self.market.events).unwrap();
         assert_eq!(&rebuilt, self.market.auditor.books());
         self.check_decoded_replay();
         let totals = self.market.auditor.totals();
-        assert_eq!((totals.escrow, totals.entered), (0, totals.accounted()));
+        assert_eq!((totals.escrow, totals.collateral), (0, 0));
+        assert_eq!(totals.entered, totals.accounted());
         (self.succeeded, self.aborted)
     }
 
@@ -411,20 +428,46 @@ fn every_coin_is_in_one_place_after_every_call() {
     }
     let every = [
         "acquire",
+        "add_collateral",
+        "beat",
+        "close_audit",
+        "collect",
+        "convict",
         "disable",
+        "evict",
+        "exit",
+        "move_verifier",
+        "open_audit",
         "open_channel",
+        "pay_from_treasury",
+        "reclaim",
         "refund",
         "register",
         "release_channel",
+        "reprice",
         "request_close",
+        "revoke_channel",
+        "rotate_key",
+        "rotate_receipt_key",
+        "set_answer_interval",
         "set_endpoint",
+        "set_params",
+        "set_payout",
+        "set_verifier",
+        "set_whitelist",
         "settle",
+        "settle_bookings",
         "settle_stale",
+        "slash",
         "subscribe",
+        "subscribe_sampled",
         "sweep",
+        "timeout",
+        "top_up",
+        "unsubscribe",
         "withdraw",
-        "withdraw_collateral",
+        "withdraw_due",
     ];
     assert_eq!(succeeded, every.into(), "every entry point succeeded somewhere");
-    assert!(aborted.len() >= 18, "{aborted:?}");
+    assert!(aborted.len() >= 25, "{aborted:?}");
 }

@@ -3,7 +3,7 @@
 use super::{Ledger, genesis, object};
 use crate::package::{ObjectKind, usd};
 use atoma_contract::Treasury;
-use atoma_types::onchain::Stack;
+use atoma_types::onchain::{Dispute, Stack};
 use sui_sdk_types::StructTag;
 
 /// All coins of a network, in MIST and in base units.
@@ -15,7 +15,7 @@ pub struct Totals {
     pub sui_deposits: u128,
     /// Paid for computation, and the part of deposits that is never given back.
     pub sui_burned: u128,
-    /// Coins, stacks, collateral and treasury together.
+    /// Coins, stacks, disputes, the database's pool and the treasury together.
     pub usd_supply: u128,
     /// What of it is in somebody's coins.
     pub usd_coins: u128,
@@ -30,13 +30,13 @@ impl Ledger {
     pub(crate) fn audit(&self) -> Result<Totals, Unbalanced> {
         let (sui, usd) = (object::sui(), usd());
         let tag_of = |kind: ObjectKind| kind.tag(&usd);
-        let (stack, treasury): (StructTag, StructTag) =
-            (tag_of(ObjectKind::Stack), tag_of(ObjectKind::Treasury));
+        let [stack, dispute, treasury]: [StructTag; 3] =
+            [ObjectKind::Stack, ObjectKind::Dispute, ObjectKind::Treasury].map(tag_of);
         let mut totals = Totals {
             sui_supply: self.burned,
             sui_deposits: 0,
             sui_burned: self.burned,
-            usd_supply: u128::from(self.world.db.collateral.0),
+            usd_supply: u128::from(self.world.db.pool.0),
             usd_coins: 0,
         };
         for object in self.objects() {
@@ -47,6 +47,10 @@ impl Ledger {
                 Some((coin, balance)) if *coin == usd => totals.usd_coins += u128::from(balance),
                 _ if *data.object_type() == stack => {
                     let held = bcs::from_bytes::<Stack>(data.contents()).map_or(0, |stack| stack.balance.0);
+                    totals.usd_supply += u128::from(held);
+                }
+                _ if *data.object_type() == dispute => {
+                    let held = bcs::from_bytes::<Dispute>(data.contents()).map_or(0, |held| held.balance.0);
                     totals.usd_supply += u128::from(held);
                 }
                 _ if *data.object_type() == treasury => {

@@ -1,9 +1,10 @@
 //! The first state: the shared objects of Sui and of the market, the test coin, and the faucet's funds.
 
 use super::object::{self, Body, CLOCK, RANDOM, tag};
-use crate::package::{ObjectKind, PACKAGE, USD_PACKAGE, World, usd};
-use atoma_contract::TxContext;
-use atoma_types::onchain::Params;
+use crate::package::{ObjectKind, PACKAGE, System, USD_PACKAGE, WALRUS_PACKAGE, World, usd};
+use atoma_contract::upgrade::UpgradeCap;
+use atoma_contract::{AdminCap, TxContext, admin};
+use atoma_types::onchain::{Abort, Params};
 use atoma_types::{Address, Hash32};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub(crate) enum GenesisError {
     Encode(#[from] bcs::Error),
     #[error("the first objects cannot be built: an object without an id")]
     NoId,
+    #[error("the market cannot be made with these parameters: {0}")]
+    Market(#[from] Abort),
 }
 
 /// What fixes a network from its first moment on.
@@ -35,6 +38,16 @@ pub(crate) struct Genesis {
     pub(crate) seed: [u8; 32],
     pub(crate) timestamp_ms: u64,
     pub(crate) params: Params,
+    /// Holds the market's `AdminCap`; the faucet's account if nobody else does.
+    pub(crate) admin: Option<Address>,
+}
+
+/// What publishing the package and creating its market make.
+struct Market {
+    cap: AdminCap,
+    made: admin::Genesis,
+    /// For further ids.
+    ctx: TxContext,
 }
 
 impl Genesis {
@@ -57,33 +70,51 @@ impl Genesis {
         self.faucet_key().public_key().derive_address()
     }
 
-    /// Ids of the database and the treasury.
-    pub(crate) fn market_ids(&self) -> (Address, Address) {
-        let mut ctx = TxContext::new(Address::ZERO, 0, Self::digest(), 0);
-        let (db, treasury) = atoma_contract::genesis(self.params.clone(), &mut ctx);
-        (db.id, treasury.id)
+    fn admin(&self) -> Address {
+        self.admin.unwrap_or_else(|| self.faucet_address())
+    }
+
+    fn market(&self) -> Result<Market, GenesisError> {
+        let mut ctx = TxContext::new(self.admin(), 0, Self::digest(), 0);
+        let mut cap = AdminCap { id: ctx.fresh_id(), db: Address::ZERO };
+        let made = admin::create(&mut cap, &self.params.values(), &mut ctx)?;
+        Ok(Market { cap, made, ctx })
+    }
+
+    /// Id of the treasury.
+    pub(crate) fn treasury(&self) -> Result<Address, GenesisError> {
+        Ok(self.market()?.made.treasury.id)
     }
 
     pub(super) fn objects(&self) -> Result<(Vec<Object>, World), GenesisError> {
-        let mut ctx = TxContext::new(Address::ZERO, 0, Self::digest(), 0);
-        let (db, treasury) = atoma_contract::genesis(self.params.clone(), &mut ctx);
-        let (coin, faucet) = (usd(), Owner::Address(self.faucet_address()));
+        let Market { cap, made: admin::Genesis { db, treasury, beacon }, mut ctx } = self.market()?;
+        let (coin, faucet, admin) =
+            (usd(), Owner::Address(self.faucet_address()), Owner::Address(self.admin()));
         let shared = Owner::Shared(1);
-        let db_body = Body { tag: ObjectKind::Db.tag(&coin), contents: db.header_bytes()? };
-        let treasury_body =
-            Body { tag: ObjectKind::Treasury.tag(&coin), contents: bcs::to_bytes(&treasury)? };
+        let body = |kind: ObjectKind, contents| Body { tag: kind.tag(&coin), contents };
+        let db_body = body(ObjectKind::Db, db.header_bytes()?);
+        let treasury_body = body(ObjectKind::Treasury, bcs::to_bytes(&treasury)?);
+        let beacon_body = body(ObjectKind::Beacon, beacon.header_bytes()?);
+        let cap_body = body(ObjectKind::AdminCap, bcs::to_bytes(&cap)?);
+        let upgrade = UpgradeCap { id: ctx.fresh_id(), package: PACKAGE, version: 1, policy: 0 };
+        let upgrade_body = body(ObjectKind::UpgradeCap, bcs::to_bytes(&upgrade)?);
+        let system_body = body(ObjectKind::System, bcs::to_bytes(&System::first())?);
         let random = Body {
             tag: ObjectKind::Random.tag(&coin),
             contents: bcs::to_bytes(&(RANDOM, Address::derive_id(Self::digest(), 1_000), 1u64))?,
         };
         let gas = Body::coin(ctx.fresh_id(), object::sui(), SUI_SUPPLY);
-        let money = Body::coin(ctx.fresh_id(), coin, USD_SUPPLY);
+        let money = Body::coin(ctx.fresh_id(), coin.clone(), USD_SUPPLY);
         let sui_info = metadata(ctx.fresh_id(), object::sui(), &CoinInfo::SUI)?;
         let usd_info = metadata(ctx.fresh_id(), usd(), &CoinInfo::USD)?;
         let bodies = [
             (db_body, shared),
             (treasury_body, shared),
+            (beacon_body, shared),
+            (system_body, shared),
             (random, shared),
+            (cap_body, admin),
+            (upgrade_body, admin),
             (gas, faucet),
             (money, faucet),
             (sui_info, Owner::Immutable),
@@ -93,10 +124,10 @@ impl Genesis {
         for (body, owner) in bodies {
             objects.push(first(body, owner).ok_or(GenesisError::NoId)?);
         }
-        for id in [Address::from_static("0x1"), Address::TWO, PACKAGE, USD_PACKAGE] {
+        for id in [Address::from_static("0x1"), Address::TWO, PACKAGE, USD_PACKAGE, WALRUS_PACKAGE] {
             objects.push(package(id));
         }
-        Ok((objects, World { db: Arc::new(db) }))
+        Ok((objects, World { db: Arc::new(db), beacon: Arc::new(beacon) }))
     }
 }
 

@@ -73,9 +73,10 @@ fn coin_parts<'a>(tag: &'a StructTag, contents: &[u8]) -> Option<(&'a TypeTag, u
     Some((coin, u64::from_le_bytes(balance)))
 }
 
-/// Whether the type has `store`, so that anyone may transfer it: coins and badges.
+/// Whether the type has `store`, so that anyone may transfer it: coins, badges, caps and blobs.
 fn is_transferable(tag: &StructTag) -> bool {
-    tag.is_coin().is_some() || matches!(tag.name().as_str(), "NodeBadge" | "TaskBadge")
+    let names = ["NodeBadge", "TaskBadge", "AdminCap", "UpgradeCap", "Blob"];
+    tag.is_coin().is_some() || names.contains(&tag.name().as_str())
 }
 
 #[cfg(test)]

@@ -72,7 +72,8 @@ pub(super) struct Runtime<'a> {
     results: Vec<Vec<Value>>,
     next_id: u64,
     pub(super) slots: BTreeMap<Address, Slot>,
-    pub(super) deleted: BTreeSet<Address>,
+    /// Gone in this run.
+    deleted: BTreeSet<Address>,
     pub(super) events: Vec<Event>,
     pub(super) world: Cow<'a, World>,
 }
@@ -236,7 +237,7 @@ impl<'a> Runtime<'a> {
         let id = match by {
             By::Ref => self.borrow(index, argument, false)?,
             By::Mut => self.borrow(index, argument, true)?,
-            By::Value => self.take(index, argument)?,
+            By::Value => self.take_any(index, argument)?,
         };
         let slot = self.slots.get(&id).ok_or(bad(index, CommandArgumentError::InvalidValueUsage))?;
         if !kind.accepts(&slot.body.tag, types) {
@@ -352,16 +353,23 @@ impl<'a> Runtime<'a> {
         Ok(id)
     }
 
-    /// Moves an object out of its argument. The gas coin can only be transferred.
+    /// Moves an object that is not shared out of its argument. The gas coin can only be transferred.
     fn take(&mut self, index: usize, argument: &Argument) -> Step<Address> {
+        let id = self.take_any(index, argument)?;
+        match self.slots.get(&id).map(|slot| &slot.holder) {
+            Some(Holder::Shared) => Err(bad(index, CommandArgumentError::InvalidObjectByValue)),
+            _ => Ok(id),
+        }
+    }
+
+    /// The same for a Move call, which may take a shared object too: it deletes it or shares it again.
+    fn take_any(&mut self, index: usize, argument: &Argument) -> Step<Address> {
         if *argument == Argument::Gas {
             return Err(bad(index, CommandArgumentError::InvalidGasCoinUsage));
         }
         let id = self.object(index, argument)?;
         match self.slots.get_mut(&id) {
-            Some(slot) if !slot.read_only && matches!(slot.holder, Holder::Owner(_) | Holder::Hand) => {
-                slot.taken = true
-            }
+            Some(slot) if !slot.read_only && slot.holder != Holder::Immutable => slot.taken = true,
             _ => return Err(bad(index, CommandArgumentError::InvalidObjectByValue)),
         }
         Ok(id)
@@ -389,7 +397,9 @@ impl<'a> Runtime<'a> {
 
     fn create(&mut self, body: Body, holder: Holder) {
         if let Some(id) = body.contents.get(..Address::LENGTH).and_then(|id| Address::from_bytes(id).ok()) {
-            self.slots.insert(id, Slot { body, holder, read_only: false, taken: false });
+            // What a call took by value and shared again has left its argument for good.
+            let taken = self.deleted.remove(&id);
+            self.slots.insert(id, Slot { body, holder, read_only: false, taken });
         }
     }
 

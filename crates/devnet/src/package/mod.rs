@@ -3,14 +3,16 @@
 
 mod functions;
 mod signature;
+mod walrus;
 
 pub(crate) use functions::functions;
 pub(crate) use signature::{By, Function, ObjectKind, Param, is_valid, length_prefix};
+pub(crate) use walrus::System;
 
 use crate::ledger::object::{Body, tag};
-use atoma_contract::{AtomaDb, Owned, TxContext};
+use atoma_contract::{AtomaDb, Beacon, Owned, TxContext};
 use atoma_types::Address;
-use atoma_types::onchain::{Abort, Stack};
+use atoma_types::onchain::{Abort, Dispute, Stack};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -22,16 +24,23 @@ pub const PACKAGE: Address =
 /// Where the devnet has its test coin.
 pub const USD_PACKAGE: Address =
     Address::from_static("0xa70a0000000000000000000000000000000000000000000000000000000000c0");
+/// Where the devnet has what it knows of Walrus.
+pub const WALRUS_PACKAGE: Address =
+    Address::from_static("0xa70a000000000000000000000000000000000000000000000000000000000b10");
+/// Walrus's `System`.
+pub(crate) const WALRUS_SYSTEM: Address =
+    Address::from_static("0xa70a000000000000000000000000000000000000000000000000000000000b11");
 
 /// The coin the market trades in: `usd::USD`, six decimals.
 pub(crate) fn usd() -> TypeTag {
     tag(USD_PACKAGE, "usd", "USD", Vec::new()).into()
 }
 
-/// What the contract stores and the objects' bytes do not show: the rows of the database.
+/// What the contract stores and the objects' bytes do not show: the rows of their tables.
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     pub(crate) db: Arc<AtomaDb>,
+    pub(crate) beacon: Arc<Beacon>,
 }
 
 /// One checked argument.
@@ -63,31 +72,27 @@ pub(crate) struct Outcome {
     pub(crate) created: Vec<(Body, Option<Address>)>,
     pub(crate) events: Vec<(StructTag, Vec<u8>)>,
     pub(crate) returns: Vec<(TypeTag, Vec<u8>)>,
-    /// The database's rows, if the call took them mutably.
+    /// The tables' rows, if the call wrote any.
     pub(crate) world: Option<World>,
     pub(crate) next_id: u64,
 }
 
 /// Position in its module and signature of a function of the package.
 pub(crate) fn find(package: Address, module: &str, name: &str) -> Option<(u16, &'static Function)> {
-    if package != PACKAGE {
-        return None;
-    }
-    let of_module = functions().iter().filter(|function| function.module == module);
+    let of_module = functions().filter(|function| function.package == package && function.module == module);
     (0u16..).zip(of_module).find(|(_, function)| function.name == name)
 }
 
 /// Modules of the package at `id`.
 pub(crate) fn modules(id: Address) -> Vec<&'static str> {
-    if id == USD_PACKAGE {
-        return vec!["usd"];
-    }
-    let mut names: Vec<&str> = match id == PACKAGE {
-        true => {
-            functions().iter().map(|function| function.module).chain(["db", "events", "treasury"]).collect()
-        }
-        false => Vec::new(),
+    let called = functions().filter(|function| function.package == id).map(|function| function.module);
+    let others: &[&str] = match id {
+        PACKAGE => &["db", "events"],
+        WALRUS_PACKAGE => &["blob", "system"],
+        USD_PACKAGE => &["usd"],
+        _ => &[],
     };
+    let mut names: Vec<&str> = called.chain(others.iter().copied()).collect();
     names.sort_unstable();
     names.dedup();
     names
@@ -99,12 +104,13 @@ pub(crate) fn call(call: Call<'_>) -> Result<Outcome, u64> {
     let mut machine = Machine {
         function: call.function,
         operands: call.operands.into_iter(),
-        db: call.world.db.clone(),
-        db_changed: false,
+        world: call.world.clone(),
+        world_changed: false,
         now_ms: call.now_ms,
         random: call.random,
         ctx: TxContext::new(call.sender, call.epoch, call.digest, call.next_id),
         updated: Vec::new(),
+        created: Vec::new(),
         returns: Vec::new(),
     };
     (call.function.run)(&mut machine).map_err(Abort::code)?;
@@ -115,12 +121,13 @@ pub(crate) fn call(call: Call<'_>) -> Result<Outcome, u64> {
 pub(crate) struct Machine {
     function: &'static Function,
     operands: std::vec::IntoIter<Operand>,
-    db: Arc<AtomaDb>,
-    db_changed: bool,
+    world: World,
+    world_changed: bool,
     now_ms: u64,
     random: [u8; 32],
     ctx: TxContext,
     updated: Vec<(Address, Vec<u8>)>,
+    created: Vec<(Body, Option<Address>)>,
     returns: Vec<(TypeTag, Vec<u8>)>,
 }
 
@@ -153,20 +160,37 @@ impl Machine {
 
     fn db(&mut self) -> Step<Arc<AtomaDb>> {
         self.skip()?;
-        Ok(self.db.clone())
+        Ok(self.world.db.clone())
     }
 
     /// A private copy of the database, to be handed back with [`Self::put_db`].
     fn db_mut(&mut self) -> Step<AtomaDb> {
-        self.skip()?;
-        Ok(AtomaDb::clone(&self.db))
+        self.db().map(Arc::unwrap_or_clone)
     }
 
     fn put_db(&mut self, db: AtomaDb) -> Step {
         let header = db.header_bytes().map_err(|_| Abort::Arithmetic)?;
         self.updated.push((db.id, header));
-        self.db = Arc::new(db);
-        self.db_changed = true;
+        self.world.db = Arc::new(db);
+        self.world_changed = true;
+        Ok(())
+    }
+
+    fn beacon(&mut self) -> Step<Arc<Beacon>> {
+        self.skip()?;
+        Ok(self.world.beacon.clone())
+    }
+
+    /// A private copy of the beacon, to be handed back with [`Self::put_beacon`].
+    fn beacon_mut(&mut self) -> Step<Beacon> {
+        self.beacon().map(Arc::unwrap_or_clone)
+    }
+
+    fn put_beacon(&mut self, beacon: Beacon) -> Step {
+        let header = beacon.header_bytes().map_err(|_| Abort::Arithmetic)?;
+        self.updated.push((beacon.id, header));
+        self.world.beacon = Arc::new(beacon);
+        self.world_changed = true;
         Ok(())
     }
 
@@ -185,6 +209,26 @@ impl Machine {
         Ok(())
     }
 
+    /// Shares a stack that was taken by value again, unless the call deleted it.
+    fn share_stack(&mut self, stack: Stack) {
+        if !self.ctx.deleted.contains(&stack.id) {
+            self.ctx.shared.push(stack);
+        }
+    }
+
+    fn share_dispute(&mut self, dispute: Dispute) {
+        if !self.ctx.deleted.contains(&dispute.id) {
+            self.ctx.disputes.push(dispute);
+        }
+    }
+
+    /// Makes an object; shared without an owner.
+    fn create<T: Serialize>(&mut self, kind: ObjectKind, value: &T, owner: Option<Address>) -> Step {
+        let contents = encode(value)?;
+        self.created.push((Body { tag: kind.tag(&usd()), contents }, owner));
+        Ok(())
+    }
+
     fn give_back<T: Serialize>(&mut self, value: &T) -> Step {
         let tag = self.function.returns.tag().ok_or(Abort::BadArgument)?;
         self.returns.push((tag, encode(value)?));
@@ -194,13 +238,17 @@ impl Machine {
     fn finish(self, coin: &TypeTag) -> Step<Outcome> {
         let ctx = self.ctx;
         let next_id = ctx.ids_created();
-        let mut created = Vec::new();
+        let mut created = self.created;
         for transfer in ctx.transfers {
             created.push((owned_body(transfer.object, coin)?, Some(transfer.to)));
         }
         for stack in ctx.shared {
             let contents = encode(&stack)?;
             created.push((Body { tag: ObjectKind::Stack.tag(coin), contents }, None));
+        }
+        for dispute in ctx.disputes {
+            let contents = encode(&dispute)?;
+            created.push((Body { tag: ObjectKind::Dispute.tag(coin), contents }, None));
         }
         let mut events = Vec::new();
         for event in ctx.events {
@@ -215,7 +263,7 @@ impl Machine {
             created,
             events,
             returns: self.returns,
-            world: self.db_changed.then_some(World { db: self.db }),
+            world: self.world_changed.then_some(self.world),
             next_id,
         })
     }
@@ -226,6 +274,7 @@ fn owned_body(object: Owned, coin: &TypeTag) -> Step<Body> {
         Owned::Coin(held) => Body::coin(held.id, coin.clone(), held.balance.0),
         Owned::NodeBadge(badge) => Body { tag: ObjectKind::NodeBadge.tag(coin), contents: encode(&badge)? },
         Owned::TaskBadge(badge) => Body { tag: ObjectKind::TaskBadge.tag(coin), contents: encode(&badge)? },
+        Owned::AdminCap(cap) => Body { tag: ObjectKind::AdminCap.tag(coin), contents: encode(&cap)? },
     })
 }
 
@@ -249,14 +298,17 @@ pub(crate) fn render(tag: &StructTag, contents: &[u8]) -> Option<serde_json::Val
         return Some(value);
     }
     match tag.name().as_str() {
-        "Stack" => serde_json::to_value(bcs::from_bytes::<Stack>(contents).ok()?).ok(),
-        "NodeBadge" => {
-            serde_json::to_value(bcs::from_bytes::<atoma_contract::NodeBadge>(contents).ok()?).ok()
-        }
-        "TaskBadge" => {
-            serde_json::to_value(bcs::from_bytes::<atoma_contract::TaskBadge>(contents).ok()?).ok()
-        }
-        "Treasury" => serde_json::to_value(bcs::from_bytes::<atoma_contract::Treasury>(contents).ok()?).ok(),
+        "Stack" => json::<Stack>(contents),
+        "Dispute" => json::<Dispute>(contents),
+        "NodeBadge" => json::<atoma_contract::NodeBadge>(contents),
+        "TaskBadge" => json::<atoma_contract::TaskBadge>(contents),
+        "AdminCap" => json::<atoma_contract::AdminCap>(contents),
+        "UpgradeLock" => json::<atoma_contract::upgrade::UpgradeLock>(contents),
+        "Treasury" => json::<atoma_contract::Treasury>(contents),
         _ => None,
     }
+}
+
+fn json<T: DeserializeOwned + Serialize>(contents: &[u8]) -> Option<serde_json::Value> {
+    serde_json::to_value(bcs::from_bytes::<T>(contents).ok()?).ok()
 }

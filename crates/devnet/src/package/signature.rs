@@ -1,6 +1,6 @@
 //! Signatures of the package's functions, and which bytes are a valid value of a type.
 
-use super::{Machine, PACKAGE};
+use super::{Machine, PACKAGE, WALRUS_PACKAGE, usd};
 use crate::ledger::object::tag;
 use atoma_types::Address;
 use atoma_types::onchain::Abort;
@@ -8,6 +8,7 @@ use sui_sdk_types::{StructTag, TypeTag};
 
 /// A function of the package and its adapter to the contract.
 pub(crate) struct Function {
+    pub(crate) package: Address,
     pub(crate) module: &'static str,
     pub(crate) name: &'static str,
     /// `entry` and private: callable in a transaction, not from another package.
@@ -53,12 +54,20 @@ pub(crate) enum By {
 pub(crate) enum ObjectKind {
     Db,
     Treasury,
+    Beacon,
     Stack,
+    Dispute,
+    AdminCap,
     NodeBadge,
     TaskBadge,
+    UpgradeCap,
+    UpgradeLock,
     Coin,
     Clock,
     Random,
+    /// Walrus's own.
+    Blob,
+    System,
 }
 
 impl ObjectKind {
@@ -67,39 +76,55 @@ impl ObjectKind {
         match self {
             Self::Db => tag(PACKAGE, "db", "AtomaDb", vec![coin.clone()]),
             Self::Treasury => tag(PACKAGE, "treasury", "Treasury", vec![coin.clone()]),
+            Self::Beacon => tag(PACKAGE, "beacon", "Beacon", Vec::new()),
             Self::Stack => tag(PACKAGE, "stack", "Stack", vec![coin.clone()]),
+            Self::Dispute => tag(PACKAGE, "dispute", "Dispute", vec![coin.clone()]),
+            Self::AdminCap => tag(PACKAGE, "admin", "AdminCap", Vec::new()),
             Self::NodeBadge => tag(PACKAGE, "node", "NodeBadge", Vec::new()),
             Self::TaskBadge => tag(PACKAGE, "task", "TaskBadge", Vec::new()),
+            Self::UpgradeCap => tag(Address::TWO, "package", "UpgradeCap", Vec::new()),
+            Self::UpgradeLock => tag(PACKAGE, "upgrade", "UpgradeLock", Vec::new()),
             Self::Coin => StructTag::coin(coin.clone()),
             Self::Clock => tag(Address::TWO, "clock", "Clock", Vec::new()),
             Self::Random => tag(Address::TWO, "random", "Random", Vec::new()),
+            Self::Blob => tag(WALRUS_PACKAGE, "blob", "Blob", Vec::new()),
+            Self::System => tag(WALRUS_PACKAGE, "system", "System", Vec::new()),
         }
     }
 
     pub(crate) fn accepts(self, found: &StructTag, types: &[TypeTag]) -> bool {
-        types.first().is_some_and(|coin| *found == self.tag(coin))
+        let coin = types.first().cloned().unwrap_or_else(usd);
+        *found == self.tag(&coin)
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PureKind {
+    Bool,
     U8,
+    U32,
     U64,
+    U256,
     Address,
     String,
     Bytes,
     U64s,
+    BytesList,
 }
 
 impl PureKind {
     pub(crate) fn tag(self) -> TypeTag {
         match self {
+            Self::Bool => TypeTag::Bool,
             Self::U8 => TypeTag::U8,
+            Self::U32 => TypeTag::U32,
             Self::U64 => TypeTag::U64,
+            Self::U256 => TypeTag::U256,
             Self::Address => TypeTag::Address,
             Self::String => tag(Address::from_static("0x1"), "string", "String", Vec::new()).into(),
             Self::Bytes => TypeTag::Vector(Box::new(TypeTag::U8)),
             Self::U64s => TypeTag::Vector(Box::new(TypeTag::U64)),
+            Self::BytesList => TypeTag::Vector(Box::new(Self::Bytes.tag())),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::Service;
 use crate::filter::address;
 use crate::ledger::object::tag;
-use crate::package::{self, By, Function, ObjectKind, PACKAGE, Param, USD_PACKAGE};
+use crate::package::{self, By, Function, ObjectKind, PACKAGE, Param, USD_PACKAGE, WALRUS_PACKAGE};
 use atoma_types::Address;
 use pb::open_signature::Reference;
 use pb::open_signature_body::Type;
@@ -53,7 +53,7 @@ impl pb::move_package_service_server::MovePackageService for Service {
 
 fn known_package(text: &str) -> Result<Address, Status> {
     let id = address(text)?;
-    match [PACKAGE, USD_PACKAGE, Address::TWO, Address::from_static("0x1")].contains(&id) {
+    match [PACKAGE, USD_PACKAGE, WALRUS_PACKAGE, Address::TWO, Address::from_static("0x1")].contains(&id) {
         true => Ok(id),
         false => Err(Status::not_found(format!("Package {id} not found"))),
     }
@@ -63,7 +63,7 @@ fn module(package: Address, name: &'static str) -> pb::Module {
     let mut module = pb::Module::default();
     module.name = Some(name.to_owned());
     let of_module =
-        package::functions().iter().filter(|function| package == PACKAGE && function.module == name);
+        package::functions().filter(|function| function.package == package && function.module == name);
     module.functions = of_module.map(descriptor).collect();
     module
 }
@@ -130,7 +130,10 @@ fn datatype(tag: &StructTag) -> pb::OpenSignatureBody {
 fn body(tag: &TypeTag) -> pb::OpenSignatureBody {
     let mut message = pb::OpenSignatureBody::default();
     match tag {
+        TypeTag::Bool => message.set_type(Type::Bool),
         TypeTag::U8 => message.set_type(Type::U8),
+        TypeTag::U32 => message.set_type(Type::U32),
+        TypeTag::U256 => message.set_type(Type::U256),
         TypeTag::U64 => message.set_type(Type::U64),
         TypeTag::Address => message.set_type(Type::Address),
         TypeTag::Vector(element) => {

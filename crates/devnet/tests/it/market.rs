@@ -1,9 +1,9 @@
 //! The market's life through the chain: buy, settle, close, refund.
 
-use crate::support::{Done, Net, USD, address, owned, request_key, sui};
+use crate::support::{Done, Net, USD, address, clock, owned, request_key, sui};
 use atoma_types::message::Message as _;
 use atoma_types::onchain::{Event, Stack};
-use atoma_types::{Address, Hash32, NodeId, Units, Voucher};
+use atoma_types::{Hash32, NodeId, Units, Voucher};
 use std::time::Duration;
 use sui_crypto::ed25519::Ed25519PrivateKey;
 use sui_rpc::field::{FieldMask, FieldMaskUtil};
@@ -43,15 +43,9 @@ async fn a_stack_is_bought_settled_and_refunded_to_the_last_unit() {
 
     // A deleted shared object makes later transactions fail, not vanish.
     let mut builder = TransactionBuilder::new();
-    let gone = builder.object(shared(&object));
-    net.call(&mut builder, "stack", "withdraw", vec![gone]);
-    builder.set_sender(address(&buyer));
-    let gas = net.coins(address(&buyer), &sui()).await.remove(0);
-    builder.set_gas_budget(50_000_000);
-    builder.set_gas_price(1_000);
-    builder.add_gas_objects([owned(&gas)]);
-    let late = net.sign_and_execute(&buyer, &builder.try_build().unwrap()).await.unwrap();
-    assert!(format!("{:?}", late.effects.status).contains("InputObjectDeleted"));
+    let arguments = vec![builder.object(shared(&object)), clock(&mut builder)];
+    net.call(&mut builder, "stack", "withdraw", arguments);
+    assert!(net.failure(&buyer, builder).await.contains("InputObjectDeleted"));
 }
 
 async fn settle(net: &Net, by: &Ed25519PrivateKey, stack: &Stack, units: u64, count: u64) {
@@ -69,7 +63,7 @@ async fn settle(net: &Net, by: &Ed25519PrivateKey, stack: &Stack, units: u64, co
     let mut arguments: Vec<Argument> = vec![net.db(&mut builder, false), builder.object(shared(&object))];
     arguments.extend([1, units, count].iter().map(|number| builder.pure_unique(number)));
     arguments.extend([builder.pure(&voucher.root), builder.pure(&signature)]);
-    arguments.push(builder.object(ObjectInput::shared(Address::from_static("0x6"), 1, false)));
+    arguments.push(clock(&mut builder));
     net.call(&mut builder, "stack", "settle", arguments);
     let done = net.run(by, builder).await;
     assert!(matches!(done.events[..], [Event::Settled(_)]), "{:?}", done.effects.status);
@@ -78,7 +72,8 @@ async fn settle(net: &Net, by: &Ed25519PrivateKey, stack: &Stack, units: u64, co
 async fn sweep(net: &Net, by: &Ed25519PrivateKey, stack: &Object) {
     let mut builder = TransactionBuilder::new();
     let (stack, treasury) = (builder.object(shared(stack)), net.treasury(&mut builder));
-    net.call(&mut builder, "stack", "sweep", vec![stack, treasury]);
+    let arguments = vec![stack, treasury, clock(&mut builder)];
+    net.call(&mut builder, "stack", "sweep", arguments);
     let done = net.run(by, builder).await;
     assert!(matches!(done.events[0], Event::Swept(_)));
 }
@@ -89,15 +84,57 @@ fn shared(object: &Object) -> ObjectInput {
 }
 
 impl Net {
+    /// What a transaction that fails says.
+    async fn failure(&self, key: &Ed25519PrivateKey, mut builder: TransactionBuilder) -> String {
+        builder.set_sender(address(key));
+        let gas = self.coins(address(key), &sui()).await.remove(0);
+        builder.set_gas_budget(50_000_000);
+        builder.set_gas_price(1_000);
+        builder.add_gas_objects([owned(&gas)]);
+        let done = self.sign_and_execute(key, &builder.try_build().unwrap()).await.unwrap();
+        format!("{:?}", done.effects.status)
+    }
+
     async fn on_stack(&self, key: &Ed25519PrivateKey, stack: &Object, name: &str) -> Done {
         let mut builder = TransactionBuilder::new();
-        let mut arguments = vec![builder.object(shared(stack))];
-        if name != "withdraw" {
-            arguments.push(builder.object(ObjectInput::shared(Address::from_static("0x6"), 1, false)));
-        }
+        let arguments = vec![builder.object(shared(stack)), clock(&mut builder)];
         self.call(&mut builder, "stack", name, arguments);
         self.run(key, builder).await
     }
+}
+
+#[tokio::test]
+async fn a_shared_object_taken_by_value_has_left_its_argument() {
+    let net = Net::start().await;
+    let alice = net.funded(1).await;
+    net.open_market(&alice).await;
+    let done = net.run(&alice, net.purchase(address(&alice), 1_000, 10_000).await).await;
+    let Event::StackAcquired(acquired) = &done.events[0] else { panic!("{:?}", done.events) };
+    let stack = net.object(acquired.stack).await.unwrap();
+    net.devnet.advance_clock(Duration::from_secs(10_000)).await.unwrap();
+
+    let mut twice = TransactionBuilder::new();
+    let arguments = vec![twice.object(shared(&stack)), clock(&mut twice)];
+    net.call(&mut twice, "stack", "refund", arguments.clone());
+    net.call(&mut twice, "stack", "refund", arguments);
+    assert!(net.failure(&alice, twice).await.contains("InvalidValueUsage"));
+
+    let mut read_only = TransactionBuilder::new();
+    let Owner::Shared(start) = *stack.owner() else { panic!("not shared") };
+    let reference = ObjectInput::shared(stack.object_id(), start, false);
+    let arguments = vec![read_only.object(reference), clock(&mut read_only)];
+    net.call(&mut read_only, "stack", "refund", arguments);
+    assert!(net.failure(&alice, read_only).await.contains("InvalidObjectByValue"));
+
+    let mut given = TransactionBuilder::new();
+    let (object, to) = (given.object(shared(&stack)), given.pure(&address(&alice)));
+    given.transfer_objects(vec![object], to);
+    assert!(net.failure(&alice, given).await.contains("InvalidObjectByValue"));
+
+    // Once is well: it is the same shared object afterwards, or none.
+    let closed = net.on_stack(&alice, &stack, "refund").await;
+    assert!(matches!(closed.events[..], [Event::Refunded(_), Event::StackDeleted(_)]), "{:?}", closed.events);
+    assert!(net.object(acquired.stack).await.is_none());
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! The state on disk: it survives without a goodbye, and bad files are named.
 
 use crate::support::{Net, SUI, address, key, sui, transfer};
-use atoma_devnet::{Config, spawn};
+use atoma_devnet::{BlobCertificate, Config, spawn};
+use atoma_types::onchain::Event;
 use std::path::Path;
 use std::time::Duration;
 use sui_sdk_types::Address;
@@ -19,29 +20,45 @@ async fn everything_survives_a_stop_without_warning() {
     net.open_market(&alice).await;
     let bought = net.run(&alice, net.purchase(address(&alice), 1_000, 10_000).await).await;
     let stack = bought.events.iter().find_map(|event| match event {
-        atoma_types::onchain::Event::StackAcquired(acquired) => Some(acquired.stack),
+        Event::StackAcquired(acquired) => Some(acquired.stack),
         _ => None,
     });
     net.devnet.advance_clock(Duration::from_secs(100_000)).await.unwrap();
     net.devnet.advance_epoch().await.unwrap();
+    let blob = BlobCertificate {
+        owner: address(&alice),
+        blob_id: [3; 32],
+        size: 5,
+        epochs_ahead: 2,
+        deletable: false,
+    };
+    let blob = net.devnet.certify_blob(blob).await.unwrap();
+    net.run(&alice, net.beat()).await;
     let gas = net.coins(address(&alice), &sui()).await.remove(0);
     let transaction = transfer(&gas, address(&alice), Address::TWO, SUI);
     let first = net.sign_and_execute(&alice, &transaction).await.unwrap();
-    let before =
-        (info(&net).await, net.stack(stack.unwrap()).await, net.coins(address(&alice), &sui()).await);
+    let objects = [blob, net.devnet.deployment().beacon, net.devnet.deployment().db];
+    let state = async |net: &Net| {
+        let shown =
+            [net.object(objects[0]).await, net.object(objects[1]).await, net.object(objects[2]).await];
+        (net.stack(stack.unwrap()).await, net.coins(address(&alice), &sui()).await, shown)
+    };
+    let before = (info(&net).await, state(&net).await);
     let (deployment, now) = (net.devnet.deployment().clone(), net.devnet.now_ms());
     drop(net);
 
     let net = Net::with(stored(&file)).await;
-    let after = (info(&net).await, net.stack(stack.unwrap()).await, net.coins(address(&alice), &sui()).await);
-    assert_eq!(before, after);
-    assert_eq!(deployment.db, net.devnet.deployment().db);
+    assert_eq!(before, (info(&net).await, state(&net).await));
+    assert_eq!(deployment.treasury, net.devnet.deployment().treasury);
     assert!(net.devnet.now_ms() >= now);
     let again = net.sign_and_execute(&alice, &transaction).await.unwrap();
     assert_eq!(first.effects, again.effects);
     assert_eq!(info(&net).await, before.0, "the same bytes do not happen twice");
     // And it goes on.
     net.run(&alice, net.purchase(address(&alice), 1_000, 10_000).await).await;
+    net.devnet.advance_clock(Duration::from_secs(1)).await.unwrap();
+    let again = net.run(&alice, net.beat()).await;
+    assert!(matches!(&again.events[..], [Event::BeaconRound(beat)] if beat.round == 2), "{:?}", again.events);
     net.devnet.audit().unwrap();
 }
 

@@ -99,7 +99,7 @@ async fn views_return_what_is_stored() {
     assert_eq!(net.view::<Vec<Node>>("nodes", &[]).await, [node]);
     assert_eq!(net.view::<Vec<Subscription>>("subscriptions", &[1]).await.len(), 1);
     assert_eq!(net.view::<Vec<Task>>("tasks", &[]).await.len(), 1);
-    assert_eq!(net.view::<Params>("params", &[]).await, atoma_contract::params::devnet());
+    assert_eq!(net.view::<Params>("params", &[0]).await, atoma_contract::params::devnet());
 }
 
 #[tokio::test]

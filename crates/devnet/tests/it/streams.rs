@@ -76,7 +76,7 @@ async fn filters_choose_by_type_module_and_sender() {
     let of_type = |name: &str| event::event_type(format!("{PACKAGE}::events::{name}"));
     assert_eq!(count(pb::EventFilter::all([of_type("TaskCreated")])).await, 1);
     assert_eq!(count(pb::EventFilter::all([event::event_type(format!("{PACKAGE}"))])).await, 4);
-    assert_eq!(count(pb::EventFilter::all([event::emit_module(format!("{PACKAGE}::task"))])).await, 2);
+    assert_eq!(count(pb::EventFilter::all([event::emit_module(format!("{PACKAGE}::offer"))])).await, 1);
     assert_eq!(count(pb::EventFilter::all([event::sender(address(&alice))])).await, 4);
     assert_eq!(count(pb::EventFilter::all([event::sender(Address::TWO)])).await, 0);
     assert_eq!(

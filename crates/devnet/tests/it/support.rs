@@ -177,6 +177,21 @@ impl Net {
         builder.object(ObjectInput::shared(self.devnet.deployment().treasury, 1, true))
     }
 
+    /// The beacon's next round.
+    pub(crate) fn beat(&self) -> TransactionBuilder {
+        let mut builder = TransactionBuilder::new();
+        let beacon = ObjectInput::shared(self.devnet.deployment().beacon, 1, true);
+        let random = ObjectInput::shared(Address::from_static("0x8"), 1, false);
+        let arguments = vec![
+            self.db(&mut builder, false),
+            builder.object(beacon),
+            builder.object(random),
+            clock(&mut builder),
+        ];
+        self.call(&mut builder, "beacon", "beat", arguments);
+        builder
+    }
+
     /// A coin of `amount` split off the sender's first USD coin.
     pub(crate) async fn usd_coin(
         &self,
@@ -206,26 +221,25 @@ impl Net {
         let label = builder.pure(&"test-model".to_owned());
         let (role, root, fee) = (builder.pure(&0u8), builder.pure(&vec![9u8; 32]), builder.pure(&0u64));
         self.call(&mut builder, "model", "add", vec![db, label, role, root, fee]);
-        let numbers: Vec<Argument> = [1u64, 1_000_000, 1_000, 1_000, 5, 0, 0]
-            .iter()
-            .map(|number| builder.pure_unique(number))
-            .collect();
-        let (role, level) = (builder.pure_unique(&0u8), builder.pure_unique(&0u8));
-        let whitelist = builder.pure(&Vec::<u64>::new());
-        let mut arguments = vec![db, role, numbers[0], level];
-        arguments.extend(&numbers[1..]);
-        arguments.push(whitelist);
+        let numbers = |builder: &mut TransactionBuilder, numbers: &[u64]| -> Vec<Argument> {
+            numbers.iter().map(|number| builder.pure_unique(number)).collect()
+        };
+        let (role, model, level) =
+            (builder.pure_unique(&0u8), builder.pure_unique(&1u64), builder.pure_unique(&0u8));
+        let mut arguments = vec![db, role, model, level, builder.pure_unique(&false)];
+        arguments.extend(numbers(&mut builder, &[1_000_000, 1_000, 1_000, 5, 0, 0]));
+        arguments.extend([builder.pure(&Vec::<u64>::new()), builder.pure(&vec![0u64])]);
+        arguments.extend(numbers(&mut builder, &[0; 7]));
         self.call(&mut builder, "task", "create", arguments);
         self.run(key, builder).await;
 
         let badge = &self.owned(owner, &format!("{PACKAGE}::node::NodeBadge")).await[0];
         let mut builder = TransactionBuilder::new();
         let (db, badge) = (self.db(&mut builder, true), builder.object(owned(badge)));
-        let offer: Vec<Argument> =
-            [1u64, 500_000, 1_000_000, 0].iter().map(|number| builder.pure(number)).collect();
         let mut arguments = vec![db, badge];
-        arguments.extend(offer);
-        self.call(&mut builder, "task", "subscribe", arguments);
+        arguments.extend(numbers(&mut builder, &[1, 500_000, 1_000_000, 0]));
+        arguments.extend([builder.pure(&false), clock(&mut builder)]);
+        self.call(&mut builder, "offer", "subscribe", arguments);
         self.run(key, builder).await;
         self.view("node", &[1]).await
     }
@@ -242,9 +256,21 @@ impl Net {
         let max_price = builder.pure_unique(&500_000u64);
         let selection = builder.pure(&0u8);
         let (nodes, opens) = (builder.pure_unique(&1u64), builder.pure_unique(&0u64));
-        let clock = builder.object(ObjectInput::shared(Address::from_static("0x6"), 1, false));
-        let arguments =
-            vec![db, random, coin, task, request_key, units, max_price, selection, nodes, opens, clock];
+        let (echelons, clock) = (builder.pure(&Vec::<u64>::new()), clock(&mut builder));
+        let arguments = vec![
+            db,
+            random,
+            coin,
+            task,
+            request_key,
+            units,
+            max_price,
+            selection,
+            nodes,
+            opens,
+            echelons,
+            clock,
+        ];
         self.call(&mut builder, "stack", "acquire", arguments);
         builder
     }
@@ -268,6 +294,10 @@ impl Net {
         let (_, body) = reply.split_once("\r\n\r\n").unwrap();
         (status, serde_json::from_str(body).unwrap_or_else(|_| serde_json::Value::String(body.to_owned())))
     }
+}
+
+pub(crate) fn clock(builder: &mut TransactionBuilder) -> Argument {
+    builder.object(ObjectInput::shared(Address::from_static("0x6"), 1, false))
 }
 
 pub(crate) fn receipt_key() -> atoma_types::SecretKey {

@@ -10,6 +10,7 @@ use atoma_gateway::{GatewayConfig, GatewayHandle, spawn};
 use atoma_inference::mock::{MockConfig, MockEngine};
 use atoma_node::{NodeConfig, NodeHandle, Offering, Parts, Registration, SuiMarket, register_if_needed};
 use atoma_types::amount::UnitWeights;
+use atoma_types::onchain::AuditTerms;
 use atoma_types::wire::{RECEIPT_COMMENT, RECEIPT_HEADER};
 use atoma_types::{Amount, Hash32, ModelId, NodeId, Price, SecretKey, TaskId, Units};
 use bytes::Bytes;
@@ -50,12 +51,15 @@ impl Market {
             role: 0,
             model: ModelId(1),
             level: 0,
+            exact: false,
             price_ceiling: Price(5_000_000),
             weights: UnitWeights::default(),
             surcharge_permille: 5,
             min_collateral: Amount::ZERO,
             min_reputation: 0,
             whitelist: vec![],
+            echelons: vec![0],
+            audit: AuditTerms::default(),
         };
         creator.execute(&chain, Call::CreateTask(task)).await.unwrap();
         let (nodes_running, dir) = (vec![], tempfile::tempdir().unwrap());

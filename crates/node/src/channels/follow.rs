@@ -6,6 +6,7 @@ use atoma_chain::{ChainError, EventCursor, EventFrame};
 use atoma_types::Address;
 use atoma_types::onchain::Event;
 use futures::StreamExt as _;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +61,11 @@ impl Follower {
     }
 
     async fn step(&mut self, frame: EventFrame) {
+        if let Some(Event::NodeDisabled(disabled)) = frame.event.as_ref().map(|event| &event.event)
+            && disabled.node == self.channels.shelf().node
+        {
+            self.end_all(disabled.at_ms).await;
+        }
         let stack = frame.event.as_ref().and_then(|event| stack_of(&event.event));
         let ours = match stack {
             Some(stack) => self.touch(stack).await,
@@ -69,6 +75,17 @@ impl Follower {
         let due = self.kept.is_none_or(|kept| kept.elapsed() >= PROGRESS_EVERY);
         if ours || due {
             self.keep_cursor().await;
+        }
+    }
+
+    /// This node was disabled: its channels end, and what is signed settles for the close delay only.
+    async fn end_all(&self, at_ms: u64) {
+        tracing::warn!("this node was disabled on chain; settling what it holds");
+        self.channels.shelf().disabled_ms.store(at_ms, Ordering::Relaxed);
+        // Marked first: one that is being looked up is read once more.
+        self.channels.mark_all_stale();
+        for channel in self.channels.all() {
+            self.touch(channel.terms.stack).await;
         }
     }
 
@@ -100,7 +117,9 @@ fn stack_of(event: &Event) -> Option<Address> {
         Event::StackAcquired(event) => Some(event.stack),
         Event::ChannelOpened(event) => Some(event.stack),
         Event::Settled(event) => Some(event.stack),
+        Event::ChannelRevoked(event) => Some(event.stack),
         Event::ChannelReleased(event) => Some(event.stack),
+        Event::ChannelReclaimed(event) => Some(event.stack),
         Event::CloseRequested(event) => Some(event.stack),
         Event::Refunded(event) => Some(event.stack),
         Event::StackDeleted(event) => Some(event.stack),

@@ -5,8 +5,9 @@ use crate::journal::{Entry, JournalError, Kept};
 use crate::ledger::{Ledger, Limits, RestoreError, Terms};
 use atoma_chain::{Call, ChainError, OpenChannel};
 use atoma_types::onchain::{self, Selection, Stack};
-use atoma_types::{Address, Grant, NodeId, Signed, Units};
+use atoma_types::{Address, Grant, Signed, Units};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// The journal's channels could not be brought back.
@@ -31,7 +32,7 @@ impl Channels {
                 .stack(stack)
                 .await
                 .map_err(|source| RestoreChannelsError::Chain { stack, source })?;
-            let limits = on_chain.as_ref().and_then(|found| limits(found, kept.terms.node));
+            let limits = on_chain.as_ref().and_then(|found| shelf.limits(found));
             let (Some(limits), Some(offer)) = (limits, shelf.offer_for(&kept.terms)) else {
                 shelf.leave_out(&kept).await?;
                 continue;
@@ -51,7 +52,7 @@ impl Channels {
         let on_chain = self.shelf().market.stack(stack).await.inspect_err(|_| {
             self.mark_stale(stack);
         })?;
-        let fresh = on_chain.as_ref().and_then(|found| limits(found, channel.terms.node));
+        let fresh = on_chain.as_ref().and_then(|found| self.shelf().limits(found));
         let mut books = channel.books();
         // Deleted, or the full node lags: nothing new is served, and what is acknowledged keeps its window.
         let gone = Limits { closed: true, ..*books.limits() };
@@ -77,7 +78,7 @@ impl Channels {
                 }
             }
         }
-        let limits = limits(&found, shelf.node).ok_or(LookupError::NoChannel)?;
+        let limits = shelf.limits(&found).ok_or(LookupError::NoChannel)?;
         match self.get(stack) {
             Some(channel) => {
                 channel.books().update_limits(limits);
@@ -93,6 +94,26 @@ impl Shelf {
     fn offer_for(&self, terms: &Terms) -> Option<Arc<Offer>> {
         let exact = self.offers.iter().find(|offer| offer.task == terms.task);
         exact.or_else(|| self.offers.first()).cloned()
+    }
+
+    /// What the chain says of this node's channel.
+    fn limits(&self, stack: &Stack) -> Option<Limits> {
+        let channel = stack.channel(self.node)?;
+        let disabled_ms = self.disabled_ms.load(Ordering::Relaxed);
+        let ended_early = [channel.closed_ms, disabled_ms].into_iter().filter(|at_ms| *at_ms != 0).min();
+        let ends_ms = ended_early.map_or(stack.ends_ms(), |at_ms| at_ms.min(stack.ends_ms()));
+        // What this node released it gave up at once; everything else still settles for the delay.
+        let delay_ms = if channel.released { 0 } else { stack.params.close_delay_ms };
+        Some(Limits {
+            // Units answered in disputes are paid apart, and no voucher may claim them.
+            granted: channel.granted.saturating_sub(channel.disputed_units),
+            grant_nonce: channel.grant_nonce,
+            ends_ms,
+            settle_until_ms: ends_ms.saturating_add(delay_ms),
+            closed: ended_early.is_some(),
+            settled_units: channel.settled_units,
+            settled_count: channel.settled_count,
+        })
     }
 
     async fn read(&self, stack: Address) -> Result<Stack, LookupError> {
@@ -146,7 +167,9 @@ impl Shelf {
         if grant.db != stack.db {
             return refuse("it is for another market");
         }
-        if self.clock.now().chain_ms >= stack.ends_ms() || channel.is_some_and(|channel| channel.closed) {
+        if self.clock.now().chain_ms >= stack.ends_ms()
+            || channel.is_some_and(|channel| channel.closed_ms != 0)
+        {
             return refuse("the stack or its channel has ended");
         }
         let price = channel.map_or(offer.price, |channel| channel.price);
@@ -167,7 +190,7 @@ impl Shelf {
         if channel.is_none() && stack.selection != Selection::Any && !stack.drawn.contains(&self.node) {
             return refuse("this node was not drawn for the stack");
         }
-        if !self.open_unpaid_grants && (stack.opens_left == 0 || stack.open_fee.is_zero()) {
+        if !self.open_unpaid_grants && (stack.opens_left == 0 || stack.params.open_fee.is_zero()) {
             return refuse("the stack prepaid no opening; open the channel yourself");
         }
         Ok(())
@@ -241,17 +264,4 @@ fn not_opened(error: &ChainError) -> LookupError {
         | ChainError::Dead { .. } => LookupError::Chain,
         _ => LookupError::OpenFailed("the transaction failed".to_owned()),
     }
-}
-
-fn limits(stack: &Stack, node: NodeId) -> Option<Limits> {
-    let channel = stack.channel(node)?;
-    Some(Limits {
-        granted: channel.granted,
-        grant_nonce: channel.grant_nonce,
-        ends_ms: stack.ends_ms(),
-        settle_until_ms: stack.settle_until_ms(),
-        closed: channel.closed,
-        settled_units: channel.settled_units,
-        settled_count: channel.settled_count,
-    })
 }

@@ -133,10 +133,10 @@ async fn close_and_check(market: &Market, user: &User, used: Units, node_before:
     assert_eq!(stack.channel(market.node).unwrap().paid, paid);
     let fee = paid.share(stack.creator_fee_permille).unwrap();
     user.wallet.execute(&user.chain, Call::RequestClose { stack: user.stack }).await.unwrap();
-    market.advance_clock(stack.close_delay_ms + 1).await;
+    market.advance_clock(stack.params.close_delay_ms + 1).await;
     user.wallet.execute(&user.chain, Call::Refund { stack: user.stack }).await.unwrap();
     let after = user.chain.balances(user.wallet.address()).await.unwrap().coin;
-    assert_eq!(after.0, user.before.0 - paid.0 - stack.surcharge_earned.0);
+    assert_eq!(after.0, user.before.0 - paid.0 - stack.surcharge.used.0);
     let to_node = |event: &Event| matches!(event, Event::Withdrawn(event) if event.stack == user.stack && event.to == market.operator.address());
     market.event(to_node).await;
     let node_after = market.chain.balances(market.operator.address()).await.unwrap().coin;

@@ -93,12 +93,14 @@ async fn a_grant_that_fails_on_chain_costs_gas_once() {
     let user = market.user_with(Selection::Any).await;
     let other = market.user().await;
     // Nothing that the node checks before it opens a channel tells it.
-    market.operator.execute(&market.chain, Call::DisableNode { node: market.node }).await.unwrap();
+    let unsubscribe = Call::Unsubscribe { node: market.node, task: market.task };
+    market.operator.execute(&market.chain, unsubscribe).await.unwrap();
+    market.devnet.advance_epoch().await.unwrap();
 
     let before = gas(&market).await;
     let (status, code, message) = refused(&user, &node, 1).await;
     assert_eq!((status, code.as_str()), (402, "invalid_grant"));
-    assert!(message.contains("the node is disabled"), "{message}");
+    assert!(message.contains("the node is not subscribed"), "{message}");
     let once = gas(&market).await;
     assert!(once < before);
     for _ in 0..5 {

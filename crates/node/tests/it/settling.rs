@@ -57,6 +57,33 @@ async fn a_stack_that_closes_is_settled_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_channel_is_settled_in_time() {
+    let market = Market::open().await;
+    let handle = market.start().await;
+    let user = market.user().await;
+    let answer = user.ask(&handle.url(), &chat(false, "please"), None).await;
+    user.acknowledge(&handle.url(), &user.voucher_for(answer.receipt())).await;
+    let revoke = Call::RevokeChannel { stack: user.stack, node: market.node };
+    user.wallet.execute(&user.chain, revoke).await.unwrap();
+    market.event(|event| matches!(event, Event::Settled(settled) if settled.stack == user.stack)).await;
+    let refused = user.ask(&handle.url(), &chat(false, "more"), None).await;
+    assert_eq!(refused.status, 402, "{}", refused.json());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabled_node_settles_what_it_holds_and_serves_no_more() {
+    let market = Market::open().await;
+    let handle = market.start().await;
+    let user = market.user().await;
+    let answer = user.ask(&handle.url(), &chat(false, "please"), None).await;
+    user.acknowledge(&handle.url(), &user.voucher_for(answer.receipt())).await;
+    market.operator.execute(&market.chain, Call::DisableNode { node: market.node }).await.unwrap();
+    market.event(|event| matches!(event, Event::Settled(settled) if settled.stack == user.stack)).await;
+    let refused = user.ask(&handle.url(), &chat(false, "more"), None).await;
+    assert_eq!(refused.status, 402, "{}", refused.json());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_transcript_on_chain_ends_the_channel_and_the_node_is_paid() {
     let market = Market::open().await;
     let handle = market.start().await;

@@ -9,7 +9,7 @@ use atoma_inference::mock::{MockConfig, MockEngine};
 use atoma_node::{NodeConfig, NodeHandle, Offering, Parts, Registration, SuiMarket, register_if_needed};
 use atoma_types::amount::UnitWeights;
 use atoma_types::message::Message as _;
-use atoma_types::onchain::{Event, Selection, Stack};
+use atoma_types::onchain::{AuditTerms, Event, Selection, Stack};
 use atoma_types::wire::{
     AUTH_HEADER, Authorization, RECEIPT_COMMENT, RECEIPT_HEADER, SSE_DONE, decode, encode,
 };
@@ -100,6 +100,7 @@ impl Market {
             selection,
             nodes: u64::from(selection == Selection::Single),
             max_opens: 2,
+            echelons: vec![],
             payment: Amount(COIN),
         });
         let stack = wallet.execute(&self.chain, acquire).await.unwrap().acquired_stack().unwrap();
@@ -164,12 +165,15 @@ async fn create_task(chain: &ChainClient, creator: &Wallet) -> TaskId {
         role: 0,
         model,
         level: 0,
+        exact: false,
         price_ceiling: Price(5 * COIN),
         weights: UnitWeights::default(),
         surcharge_permille: 5,
         min_collateral: Amount(1_000 * COIN),
         min_reputation: 0,
         whitelist: vec![],
+        echelons: vec![0],
+        audit: AuditTerms::default(),
     };
     let created = creator.execute(chain, Call::CreateTask(task)).await.unwrap();
     created

@@ -45,6 +45,10 @@ aborts! {
     BadArgument = 5,
     /// the coin is worth less than what must be paid
     InsufficientPayment = 6,
+    /// a parameter is out of its bounds
+    BadParams = 7,
+    /// already done
+    AlreadyDone = 8,
     /// no such node
     UnknownNode = 10,
     /// no such model
@@ -73,6 +77,18 @@ aborts! {
     NotEligible = 22,
     /// the object belongs to another database
     WrongDb = 23,
+    /// not at this security level
+    WrongLevel = 24,
+    /// too many registry writes in this epoch
+    TooManyWrites = 25,
+    /// too few verifiers are opted in
+    NotEnoughVerifiers = 26,
+    /// the counter does not rise
+    StaleCounter = 27,
+    /// the node has no seal key
+    NoSealKey = 28,
+    /// the node has open audits or disputes
+    OpenDuties = 29,
     /// the signature does not verify
     BadSignature = 30,
     /// the grant's nonce is not newer
@@ -99,6 +115,64 @@ aborts! {
     NothingDue = 41,
     /// already requested
     AlreadyClosing = 42,
+    /// a dispute keeps units of this channel
+    UnitsReserved = 43,
+    /// no claim, or none in this state
+    NoClaim = 50,
+    /// the claim is too small
+    ClaimTooSmall = 51,
+    /// the beacon has not drawn this round yet
+    NoSeed = 52,
+    /// the claim was drawn for an audit
+    Drawn = 53,
+    /// the claim was not drawn for an audit
+    NotDrawn = 54,
+    /// the node was convicted
+    Convicted = 55,
+    /// already challenged
+    AlreadyChallenged = 56,
+    /// the record was audited already
+    AlreadyAudited = 57,
+    /// the record is not in the transcript, or not in the claim
+    BadProof = 58,
+    /// the bytes are not a record
+    BadRecord = 59,
+    /// no audit runs, or not in this phase
+    WrongPhase = 60,
+    /// not a verifier of this round
+    NotSeated = 61,
+    /// the verifier committed already
+    AlreadyCommitted = 62,
+    /// the verdict is not the one committed to
+    BadCommitment = 63,
+    /// the digest is not the record's
+    BadDigest = 64,
+    /// the deadline is not over
+    NotLate = 65,
+    /// the challenge window is over
+    ChallengeOver = 66,
+    /// the claim is too large for the collateral behind it
+    ClaimTooLarge = 67,
+    /// no such dispute, or of another stack
+    WrongDispute = 70,
+    /// too many disputes
+    TooManyDisputes = 71,
+    /// this request was disputed already
+    AlreadyDisputed = 72,
+    /// the channel has too few free units
+    NoFreeUnits = 73,
+    /// the blob does not hold or prove what it must
+    BadBlob = 74,
+    /// the node's queue of disputes is full
+    QueueFull = 75,
+    /// the dispute is in another state
+    WrongState = 76,
+    /// the body does not hash to what was signed
+    BadBody = 77,
+    /// the request cannot be disputed any more
+    DisputeOver = 78,
+    /// no upgrade, or another one, is proposed
+    NoProposal = 80,
 }
 
 impl std::fmt::Display for Abort {

@@ -14,5 +14,9 @@ pub struct Deployment {
     pub package: Address,
     pub db: Address,
     pub treasury: Address,
+    pub beacon: Address,
+    /// Walrus's package, and its `System` object.
+    pub walrus_package: Address,
+    pub walrus_system: Address,
     pub coin_type: String,
 }

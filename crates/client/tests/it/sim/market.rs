@@ -4,7 +4,7 @@ use super::{MODEL, PRICE, WEIGHTS, World, wall_ms};
 use atoma_chain::AcquireStack;
 use atoma_client::catalog::Catalog;
 use atoma_client::market::{Market, MarketError, PreparedPurchase};
-use atoma_types::onchain::{Channel, Model, Params, Selection, Stack, Subscription, Task};
+use atoma_types::onchain::{AuditTerms, Channel, Disputed, Model, Selection, Slot, Stack, Surcharge, Task};
 use atoma_types::{Address, Amount, Hash32, ModelId, Price, SecretKey, TaskId, Units};
 use futures::future::BoxFuture;
 use std::collections::HashMap;
@@ -26,13 +26,20 @@ impl SimMarket {
         let channel = Channel {
             node,
             price: PRICE,
+            echelon: 0,
             granted: Units(units),
             grant_nonce: 0,
             settled_units: Units::ZERO,
             settled_count: 0,
             root: Hash32::of(&[]),
             paid: Amount::ZERO,
-            closed: false,
+            voided: Amount::ZERO,
+            disputed_units: Units::ZERO,
+            disputed_paid: Amount::ZERO,
+            closed_ms: 0,
+            released: false,
+            claim: None,
+            queued: None,
         };
         let now = chain.clock_ms.unwrap_or_else(wall_ms);
         let stack = Stack {
@@ -43,24 +50,26 @@ impl SimMarket {
             request_key: atoma_types::PublicKey(key),
             task: TaskId(1),
             level: 0,
+            exact: false,
             weights: WEIGHTS,
             max_price: Price(price),
             total_units: Units(units),
             granted_units: Units(units),
             settled_units: Units::ZERO,
+            claimed_units: Units::ZERO,
             selection: Selection::Single,
             drawn: vec![node],
+            echelons: vec![0],
             creator: Address::TWO,
             creator_fee_permille: 0,
-            surcharge: Amount::ZERO,
-            surcharge_earned: Amount::ZERO,
-            open_fee: Amount::ZERO,
+            surcharge: Surcharge { permille: 0, escrowed: Amount::ZERO, used: Amount::ZERO },
             opens_left: 0,
             created_ms: now,
             expires_ms: now + 3_600_000,
             close_requested_ms: 0,
-            close_delay_ms: 20_000,
+            params: atoma_contract::params::devnet(),
             channels: vec![channel],
+            disputed: Disputed::default(),
             dues: vec![],
             treasury_due: Amount::ZERO,
             balance: Amount(1_000),
@@ -97,33 +106,30 @@ impl Market for SimMarket {
             role: 0,
             model: ModelId(1),
             level: 0,
+            exact: false,
             price_ceiling: Price(1_000_000),
             weights: WEIGHTS,
             surcharge_permille: 5,
             min_collateral: Amount::ZERO,
             min_reputation: 0,
             whitelist: vec![],
+            echelons: vec![0],
             deprecated: false,
+            audit: AuditTerms::default(),
         };
-        let subscriptions = nodes.iter().map(|node| Subscription {
-            task: TaskId(1),
+        let offers = nodes.iter().map(|node| Slot {
             node: node.id,
+            weight: Amount(1),
             price: PRICE,
             max_units: Units(1_000_000_000),
-            echelon: 0,
+            since_ms: 0,
+            from_epoch: 0,
+            until_epoch: u64::MAX,
+            until_ms: u64::MAX,
         });
-        let params = Params {
-            unit_ms: 1_000,
-            stack_life_ms: 3_600_000,
-            close_delay_ms: 20_000,
-            exit_ms: 640_000,
-            min_collateral: Amount::ZERO,
-            weight_cap: Amount::ZERO,
-            registration_fee: Amount::ZERO,
-            open_fee: Amount::ZERO,
-        };
-        let subscriptions = HashMap::from([(TaskId(1), subscriptions.collect())]);
-        let catalog = Catalog::new(vec![model], vec![task], nodes, subscriptions, params);
+        let offers = HashMap::from([(TaskId(1), offers.collect())]);
+        let params = atoma_contract::params::devnet();
+        let catalog = Catalog::new(vec![model], vec![task], nodes, offers, params);
         Box::pin(async move { Ok(catalog) })
     }
 

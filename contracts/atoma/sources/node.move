@@ -1,0 +1,282 @@
+/// Nodes: registration, what they may change, and the way out.
+module atoma::node;
+
+use atoma::db::AtomaDb;
+use atoma::errors;
+use atoma::events;
+use atoma::limits;
+use atoma::node_row::{Self, Node};
+use atoma::slash;
+use atoma::treasury::Treasury;
+use std::string::String;
+use sui::clock::Clock;
+use sui::coin::Coin;
+
+/// The right to act for a node.
+public struct NodeBadge has key, store {
+    id: UID,
+    db: address,
+    node: u64,
+}
+
+/// Registers a node of the sender: the fee goes to the treasury, the rest of the coin is collateral. The badge goes
+/// to the sender. Aborts `EInsufficientPayment` below the fee, `ECollateral` below fee and minimum.
+public fun register<T>(
+    db: &mut AtomaDb<T>,
+    treasury: &mut Treasury<T>,
+    coin: Coin<T>,
+    payout: address,
+    endpoint: String,
+    receipt_key: vector<u8>,
+    ctx: &mut TxContext,
+) {
+    let badge = register_impl(db, treasury, coin, payout, endpoint, receipt_key, ctx);
+    transfer::transfer(badge, ctx.sender())
+}
+
+/// `register` with the badge returned.
+public(package) fun register_impl<T>(
+    db: &mut AtomaDb<T>,
+    treasury: &mut Treasury<T>,
+    coin: Coin<T>,
+    payout: address,
+    endpoint: String,
+    receipt_key: vector<u8>,
+    ctx: &mut TxContext,
+): NodeBadge {
+    db.check_version();
+    treasury.check(db);
+    limits::check_endpoint(&endpoint);
+    limits::check_key(&receipt_key);
+    let params = db.params_at(ctx.epoch());
+    let (fee, minimum) = (params.registration_fee(), params.min_collateral());
+    let answer_interval_ms = params.answer_interval_max_ms();
+    assert!(coin.value() >= fee, errors::insufficient_payment());
+    let collateral = coin.value() - fee;
+    assert!(collateral >= minimum, errors::collateral());
+
+    let mut paid = coin.into_balance();
+    treasury.join(paid.split(fee));
+    db.join_pool(paid);
+    let node = db.nodes() + 1;
+    let owner = ctx.sender();
+    db.add_node(
+        node_row::new(
+            node,
+            owner,
+            payout,
+            endpoint,
+            receipt_key,
+            collateral,
+            answer_interval_ms,
+            ctx.epoch(),
+        ),
+    );
+    let badge = NodeBadge { id: object::new(ctx), db: db.addr(), node };
+    events::node_registered(node, owner, payout, endpoint, receipt_key, collateral, fee);
+    badge
+}
+
+/// Changes where clients reach the node. By the badge of an enabled node; counts as a write.
+public fun set_endpoint<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, endpoint: String, ctx: &TxContext) {
+    check_enabled(db, badge);
+    limits::check_endpoint(&endpoint);
+    let node = db.node_mut(badge.node);
+    node.count_write(ctx.epoch());
+
+    node.set_endpoint(endpoint);
+    events::node_endpoint_changed(badge.node, endpoint);
+}
+
+/// Changes who is credited from now on. By the badge, of a disabled node too, for what it is still owed; counts as a
+/// write.
+public fun set_payout<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, payout: address, ctx: &TxContext) {
+    db.check_version();
+    badge_node(db, badge);
+    let node = db.node_mut(badge.node);
+    node.count_write(ctx.epoch());
+
+    node.set_payout(payout);
+    events::node_payout_changed(badge.node, payout);
+}
+
+/// Declares how long the node needs per disputed request. By the badge of an enabled node; counts as a write.
+public fun set_answer_interval<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, interval_ms: u64, ctx: &TxContext) {
+    check_enabled(db, badge);
+    let most_ms = db.params_at(ctx.epoch()).answer_interval_max_ms();
+    assert!(interval_ms >= 1 && interval_ms <= most_ms, errors::bad_argument());
+    let node = db.node_mut(badge.node);
+    node.count_write(ctx.epoch());
+
+    node.set_answer_interval_ms(interval_ms);
+    events::answer_interval_changed(badge.node, interval_ms);
+}
+
+/// Adds the whole coin to the collateral. By the badge of an enabled node; counts as a write. Slots weigh as before
+/// until they are written anew.
+public fun add_collateral<T>(
+    db: &mut AtomaDb<T>,
+    badge: &NodeBadge,
+    coin: Coin<T>,
+    clock: &Clock,
+    ctx: &TxContext,
+) {
+    check_enabled(db, badge);
+    let amount = coin.value();
+    assert!(amount > 0, errors::bad_argument());
+    db.join_pool(coin.into_balance());
+    let node = db.node_mut(badge.node);
+    node.add_collateral(amount, clock.timestamp_ms());
+    node.count_write(ctx.epoch());
+    events::collateral_added(badge.node, amount);
+}
+
+/// Changes the key that signs receipts, at once. By the badge of an enabled node; counts as a write.
+public fun rotate_receipt_key<T>(
+    db: &mut AtomaDb<T>,
+    badge: &NodeBadge,
+    receipt_key: vector<u8>,
+    ctx: &TxContext,
+) {
+    check_enabled(db, badge);
+    limits::check_key(&receipt_key);
+    let node = db.node_mut(badge.node);
+    node.count_write(ctx.epoch());
+
+    node.set_receipt_key(receipt_key);
+    events::receipt_key_rotated(badge.node, receipt_key);
+}
+
+/// Publishes a seal key, valid from the next epoch on, and what attests it: H of the evidence, the blob that holds
+/// it, until when it counts. A node that is not confidential leaves all of those empty and 0. By the badge of an
+/// enabled node; counts as a write. The counter rises, else `EStaleCounter`, so that an old statement cannot be put
+/// back.
+public fun rotate_key<T>(
+    db: &mut AtomaDb<T>,
+    badge: &NodeBadge,
+    evidence: vector<u8>,
+    blob: vector<u8>,
+    seal_key: vector<u8>,
+    device_types: vector<u8>,
+    counter: u64,
+    expires_ms: u64,
+    clock: &Clock,
+    ctx: &TxContext,
+) {
+    let clock_ms = clock.timestamp_ms();
+    check_enabled(db, badge);
+    check_rotation(&evidence, &blob, &seal_key, &device_types, expires_ms, clock_ms);
+    let hold_ms = db.params_at(ctx.epoch()).hold_ms();
+    let node = db.node_mut(badge.node);
+    assert!(counter > node.attestation_counter(), errors::stale_counter());
+    node.count_write(ctx.epoch());
+
+    node.rotate_seal(seal_key, hold_ms, clock_ms, ctx.epoch());
+    node.attest(evidence, blob, device_types, counter, expires_ms);
+    events::key_rotated(
+        badge.node,
+        seal_key,
+        node.seal_epoch(),
+        node.seal_old_until_ms(),
+        evidence,
+        blob,
+        device_types,
+        counter,
+        expires_ms,
+    );
+}
+
+fun check_rotation(
+    evidence: &vector<u8>,
+    blob: &vector<u8>,
+    seal_key: &vector<u8>,
+    device_types: &vector<u8>,
+    expires_ms: u64,
+    clock_ms: u64,
+) {
+    let is_key = !seal_key.is_empty() && seal_key.length() <= limits::seal_key_bytes_max();
+    assert!(is_key, errors::bad_argument());
+    if (evidence.is_empty()) {
+        let is_bare = blob.is_empty() && device_types.is_empty() && expires_ms == 0;
+        assert!(is_bare, errors::bad_argument());
+        return
+    };
+    limits::check_hash(evidence);
+    limits::check_hash(blob);
+    assert!(device_types.length() <= limits::device_types_max(), errors::bad_argument());
+    assert!(expires_ms > clock_ms, errors::bad_argument());
+}
+
+/// Takes the node out of every draw and every new grant, for good. By the badge of an enabled node. What it holds it
+/// may still settle, for the close delay. Works at any version: it is the first step of the way out.
+public fun disable<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, clock: &Clock, ctx: &TxContext) {
+    assert!(badge_node(db, badge).disabled_ms() == 0, errors::node_disabled());
+    let exit_after_ms = db.params_at(ctx.epoch()).exit_ms();
+
+    db.node_mut(badge.node).fix_exit(exit_after_ms, clock.timestamp_ms(), ctx.epoch());
+}
+
+/// Pays the collateral to the sender, once nothing can end against the node any more. By the badge. Works at any
+/// version: it is a way out. Aborts `ETooEarly`, `EOpenDuties`, `ENothingDue`.
+public fun exit<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, clock: &Clock, ctx: &mut TxContext) {
+    transfer::public_transfer(exit_impl(db, badge, clock, ctx), ctx.sender())
+}
+
+/// `exit` with the coin returned.
+public(package) fun exit_impl<T>(
+    db: &mut AtomaDb<T>,
+    badge: &NodeBadge,
+    clock: &Clock,
+    ctx: &mut TxContext,
+): Coin<T> {
+    let clock_ms = clock.timestamp_ms();
+    let node = badge_node(db, badge);
+    assert!(node.disabled_ms() != 0, errors::too_early());
+    assert!(clock_ms >= node.exit_ms() && ctx.epoch() >= node.exit_epoch(), errors::too_early());
+    assert!(node.open_audits() == 0 && node.open_disputes() == 0, errors::open_duties());
+    let amount = node.collateral();
+    assert!(amount > 0, errors::nothing_due());
+
+    slash::settle_bookings(db, badge.node, true, clock_ms);
+    db.node_mut(badge.node).take_collateral(amount);
+    let coin = db.split_pool(amount).into_coin(ctx);
+    events::collateral_withdrawn(badge.node, ctx.sender(), amount);
+    coin
+}
+
+/// Credits what was booked against a node and can be paid by now, else `ENothingDue`. By anyone, at any version.
+public fun settle_bookings<T>(db: &mut AtomaDb<T>, node: u64, clock: &Clock) {
+    let is_settled = slash::settle_bookings(db, node, false, clock.timestamp_ms());
+    assert!(is_settled, errors::nothing_due());
+}
+
+/// Pays what the database owes the sender, at any version, else `ENothingDue`.
+public fun withdraw_due<T>(db: &mut AtomaDb<T>, ctx: &mut TxContext) {
+    transfer::public_transfer(withdraw_due_impl(db, ctx), ctx.sender())
+}
+
+/// `withdraw_due` with the coin returned.
+public(package) fun withdraw_due_impl<T>(db: &mut AtomaDb<T>, ctx: &mut TxContext): Coin<T> {
+    let to = ctx.sender();
+    let coin = db.take_due(to).into_coin(ctx);
+    events::dues_withdrawn(to, coin.value());
+    coin
+}
+
+public(package) fun badge_db(self: &NodeBadge): address { self.db }
+
+public(package) fun badge_id(self: &NodeBadge): u64 { self.node }
+
+/// The node whose badge this is, else `EWrongDb`.
+public(package) fun badge_node<T>(db: &AtomaDb<T>, badge: &NodeBadge): &Node {
+    db.check_db(badge.db);
+    db.node(badge.node)
+}
+
+/// The badge's node at this version, enabled, else `EVersion`, `EWrongDb`, `ENodeDisabled`.
+public(package) fun check_enabled<T>(db: &AtomaDb<T>, badge: &NodeBadge): &Node {
+    db.check_version();
+    let node = badge_node(db, badge);
+    assert!(node.disabled_ms() == 0, errors::node_disabled());
+    node
+}

@@ -1,0 +1,260 @@
+/// A registered node's row, and what changes it from more than one module.
+module atoma::node_row;
+
+use atoma::errors;
+use atoma::events;
+use atoma::limits;
+use atoma::math;
+use std::string::String;
+
+public struct Node has copy, drop, store {
+    id: u64,
+    owner: address,
+    payout: address,
+    endpoint: String,
+    receipt_key: vector<u8>,
+    seal: Seal,
+    attestation: Attestation,
+    collateral: u64,
+    /// When collateral was last added. Draws for claims made before skip the node: else it could choose, knowing
+    /// the seed, whether to have the minimum.
+    raised_ms: u64,
+    /// Compensations held back while an audit is open.
+    bookings: vector<Booking>,
+    /// What further timeouts share until `timeout_until_ms`; after that the treasury's.
+    timeout_pot: u64,
+    /// Until then no further timeout is slashed.
+    timeout_until_ms: u64,
+    /// How often it was convicted of fraud. A claim pays only if this did not change since it was made.
+    convictions: u64,
+    /// Reputation at `reputation_epoch`; it grows by one per epoch to at most 100.
+    reputation: u64,
+    reputation_epoch: u64,
+    /// Time that the node declares to need per disputed request.
+    answer_interval_ms: u64,
+    /// When it will have answered every dispute opened so far, at that rate.
+    queue_tail_ms: u64,
+    /// 0 while enabled.
+    disabled_ms: u64,
+    /// When collateral can leave; fixed by disabling.
+    exit_ms: u64,
+    exit_epoch: u64,
+    open_audits: u64,
+    open_disputes: u64,
+    /// Registry writes in `writes_epoch`.
+    writes: u64,
+    writes_epoch: u64,
+    registered_epoch: u64,
+}
+
+/// To what key the node's secrets are encrypted: `key` from epoch `epoch` on, `old_key` before. What was encrypted to
+/// `old_key` can be opened until `old_until_ms`. Empty: none.
+public struct Seal has copy, drop, store {
+    key: vector<u8>,
+    epoch: u64,
+    old_key: vector<u8>,
+    old_until_ms: u64,
+}
+
+/// What a confidential node last attested. The chain stores, the client verifies. All empty: nothing.
+public struct Attestation has copy, drop, store {
+    /// H of the evidence.
+    evidence: vector<u8>,
+    /// Id of the blob that holds it.
+    blob: vector<u8>,
+    device_types: vector<u8>,
+    counter: u64,
+    /// 0 without evidence.
+    expires_ms: u64,
+}
+
+/// A compensation that is paid once no audit is open any more, at latest at `until_ms`; a conviction before gives it
+/// to the treasury.
+public struct Booking has copy, drop, store {
+    amount: u64,
+    to: address,
+    until_ms: u64,
+}
+
+public(package) fun new(
+    id: u64,
+    owner: address,
+    payout: address,
+    endpoint: String,
+    receipt_key: vector<u8>,
+    collateral: u64,
+    answer_interval_ms: u64,
+    epoch: u64,
+): Node {
+    Node {
+        id,
+        owner,
+        payout,
+        endpoint,
+        receipt_key,
+        seal: Seal { key: vector[], epoch: 0, old_key: vector[], old_until_ms: 0 },
+        attestation: Attestation {
+            evidence: vector[],
+            blob: vector[],
+            device_types: vector[],
+            counter: 0,
+            expires_ms: 0,
+        },
+        collateral,
+        raised_ms: 0,
+        bookings: vector[],
+        timeout_pot: 0,
+        timeout_until_ms: 0,
+        convictions: 0,
+        reputation: limits::reputation_base(),
+        reputation_epoch: epoch,
+        answer_interval_ms,
+        queue_tail_ms: 0,
+        disabled_ms: 0,
+        exit_ms: 0,
+        exit_epoch: 0,
+        open_audits: 0,
+        open_disputes: 0,
+        writes: 0,
+        writes_epoch: 0,
+        registered_epoch: epoch,
+    }
+}
+
+/// Counts a write of the node's in this epoch. The last check of the entry that makes it.
+public(package) fun count_write(self: &mut Node, epoch: u64) {
+    let writes = if (self.writes_epoch == epoch) self.writes else 0;
+    assert!(writes < limits::writes_max(), errors::too_many_writes());
+
+    self.writes = writes + 1;
+    self.writes_epoch = epoch;
+}
+
+/// Reputation at `epoch`: it grows by one per epoch, to at most 100.
+public(package) fun reputation_at(self: &Node, epoch: u64): u64 {
+    let epochs = math::saturating_sub(epoch, self.reputation_epoch);
+    math::saturating_add(self.reputation, epochs).min(limits::reputation_max())
+}
+
+/// Takes points of reputation, which then grows from the present epoch on.
+public(package) fun fault(self: &mut Node, points: u64, epoch: u64) {
+    self.reputation = math::saturating_sub(self.reputation_at(epoch), points);
+    self.reputation_epoch = epoch;
+    events::fault(self.id, self.reputation, epoch);
+}
+
+/// Disables the node and fixes when its collateral can leave.
+public(package) fun fix_exit(self: &mut Node, exit_after_ms: u64, clock_ms: u64, epoch: u64) {
+    // 0 means enabled.
+    let at_ms = clock_ms.max(1);
+    self.disabled_ms = at_ms;
+    self.exit_ms = math::saturating_add(at_ms, exit_after_ms);
+    self.exit_epoch = math::saturating_add(epoch, 2);
+    events::node_disabled(self.id, at_ms, self.exit_ms, self.exit_epoch);
+}
+
+/// The key in force stays so until the next epoch and can be used to open for two holds more, an epoch being shorter
+/// than a hold. A key that was to come into force is replaced.
+public(package) fun rotate_seal(self: &mut Node, key: vector<u8>, hold_ms: u64, clock_ms: u64, epoch: u64) {
+    let old_until_ms = math::saturating_add(math::saturating_add(clock_ms, hold_ms), hold_ms);
+    let old_key = if (epoch >= self.seal.epoch) self.seal.key else self.seal.old_key;
+    self.seal = Seal { key, epoch: math::saturating_add(epoch, 1), old_key, old_until_ms };
+}
+
+public(package) fun attest(
+    self: &mut Node,
+    evidence: vector<u8>,
+    blob: vector<u8>,
+    device_types: vector<u8>,
+    counter: u64,
+    expires_ms: u64,
+) {
+    self.attestation = Attestation { evidence, blob, device_types, counter, expires_ms };
+}
+
+public(package) fun add_collateral(self: &mut Node, amount: u64, clock_ms: u64) {
+    self.collateral = math::add(self.collateral, amount);
+    self.raised_ms = clock_ms;
+}
+
+public(package) fun take_collateral(self: &mut Node, amount: u64) {
+    self.collateral = math::sub(self.collateral, amount);
+}
+
+public(package) fun convict(self: &mut Node) { self.convictions = math::saturating_add(self.convictions, 1) }
+
+public(package) fun book(self: &mut Node, amount: u64, to: address, until_ms: u64) {
+    self.bookings.push_back(Booking { amount, to, until_ms });
+}
+
+// Fields.
+
+public(package) fun id(self: &Node): u64 { self.id }
+
+public(package) fun owner(self: &Node): address { self.owner }
+
+public(package) fun payout(self: &Node): address { self.payout }
+
+public(package) fun receipt_key(self: &Node): &vector<u8> { &self.receipt_key }
+
+public(package) fun seal_key(self: &Node): &vector<u8> { &self.seal.key }
+
+public(package) fun seal_epoch(self: &Node): u64 { self.seal.epoch }
+
+public(package) fun seal_old_until_ms(self: &Node): u64 { self.seal.old_until_ms }
+
+public(package) fun attestation_counter(self: &Node): u64 { self.attestation.counter }
+
+public(package) fun attestation_expires_ms(self: &Node): u64 { self.attestation.expires_ms }
+
+public(package) fun collateral(self: &Node): u64 { self.collateral }
+
+public(package) fun raised_ms(self: &Node): u64 { self.raised_ms }
+
+public(package) fun bookings(self: &Node): &vector<Booking> { &self.bookings }
+
+public(package) fun timeout_pot(self: &Node): u64 { self.timeout_pot }
+
+public(package) fun timeout_until_ms(self: &Node): u64 { self.timeout_until_ms }
+
+public(package) fun convictions(self: &Node): u64 { self.convictions }
+
+public(package) fun answer_interval_ms(self: &Node): u64 { self.answer_interval_ms }
+
+public(package) fun queue_tail_ms(self: &Node): u64 { self.queue_tail_ms }
+
+public(package) fun disabled_ms(self: &Node): u64 { self.disabled_ms }
+
+public(package) fun exit_ms(self: &Node): u64 { self.exit_ms }
+
+public(package) fun exit_epoch(self: &Node): u64 { self.exit_epoch }
+
+public(package) fun open_audits(self: &Node): u64 { self.open_audits }
+
+public(package) fun open_disputes(self: &Node): u64 { self.open_disputes }
+
+public(package) fun set_payout(self: &mut Node, payout: address) { self.payout = payout }
+
+public(package) fun set_endpoint(self: &mut Node, endpoint: String) { self.endpoint = endpoint }
+
+public(package) fun set_receipt_key(self: &mut Node, key: vector<u8>) { self.receipt_key = key }
+
+public(package) fun set_bookings(self: &mut Node, bookings: vector<Booking>) { self.bookings = bookings }
+
+public(package) fun set_timeout_pot(self: &mut Node, pot: u64) { self.timeout_pot = pot }
+
+public(package) fun set_timeout_until_ms(self: &mut Node, until_ms: u64) { self.timeout_until_ms = until_ms }
+
+public(package) fun set_answer_interval_ms(self: &mut Node, ms: u64) { self.answer_interval_ms = ms }
+
+public(package) fun set_queue_tail_ms(self: &mut Node, ms: u64) { self.queue_tail_ms = ms }
+
+public(package) fun set_open_audits(self: &mut Node, audits: u64) { self.open_audits = audits }
+
+public(package) fun set_open_disputes(self: &mut Node, disputes: u64) { self.open_disputes = disputes }
+
+public(package) fun booked_amount(self: &Booking): u64 { self.amount }
+
+public(package) fun booked_to(self: &Booking): address { self.to }
+
+public(package) fun booked_until_ms(self: &Booking): u64 { self.until_ms }

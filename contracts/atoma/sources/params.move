@@ -1,0 +1,414 @@
+/// Parameters: their layout, the bounds within which they may be set, and what a task makes of them.
+module atoma::params;
+
+use atoma::errors;
+use atoma::math;
+use atoma::task_row::Task;
+
+/// How many values there are.
+const VALUES: u64 = 41;
+/// Longest window.
+const WINDOW_MS_MAX: u64 = 100_000_000_000;
+/// Largest amount.
+const AMOUNT_MAX: u64 = 1_000_000_000_000_000;
+/// Most minima of collateral that a draw weighs.
+const WEIGHT_CAP_TIMES_MAX: u64 = 1_000;
+/// A whole, in parts of which chances are given.
+const PPB: u64 = 1_000_000_000;
+const VERIFIERS_MAX: u64 = 4;
+const RECORDS_MAX: u64 = 8;
+/// Verifiers opted in beyond those of a first round: a jury of seven and two replacements.
+const VERIFIERS_SPARE: u64 = 9;
+/// Largest safety factor and cost ratio, so that the chance of an audit stays inside 128 bits.
+const SAFETY_PERMILLE_MAX: u64 = 100_000;
+const COST_PERMILLE_MAX: u64 = 100_000;
+
+/// Parameters of the protocol, in three parts because a struct has at most 32 fields. Windows in ms are multiples
+/// of `unit_ms`; shares are permille, chances parts of 10^9.
+public struct Params has copy, drop, store {
+    windows: Windows,
+    amounts: Amounts,
+    rates: Rates,
+}
+
+public struct Windows has copy, drop, store {
+    unit_ms: u64,
+    stack_life_ms: u64,
+    close_delay_ms: u64,
+    exit_ms: u64,
+    beat_min_ms: u64,
+    reveal_ms: u64,
+    commit_ms: u64,
+    verdict_ms: u64,
+    grace_ms: u64,
+    challenge_ms: u64,
+    hold_ms: u64,
+    dispute_window_ms: u64,
+    answer_window_ms: u64,
+    body_window_ms: u64,
+    queue_max_ms: u64,
+    answer_interval_max_ms: u64,
+    timelock_ms: u64,
+}
+
+public struct Amounts has copy, drop, store {
+    min_collateral: u64,
+    /// Most a single draw weighs: a multiple of the minimum collateral.
+    weight_cap: u64,
+    registration_fee: u64,
+    open_fee: u64,
+    bond: u64,
+    answer_fee: u64,
+    resolve_fee: u64,
+    min_claim: u64,
+    compensation_max: u64,
+    verifier_pay_min: u64,
+}
+
+public struct Rates has copy, drop, store {
+    fraud_permille: u64,
+    timeout_permille: u64,
+    verdict_permille: u64,
+    no_commit_permille: u64,
+    burn_permille: u64,
+    compensation_times: u64,
+    p_min_ppb: u64,
+    p_stat_ppb: u64,
+    cost_permille: u64,
+    collusion_permille: u64,
+    safety_permille: u64,
+    /// Verifiers of an audit's first round.
+    verifiers: u64,
+    /// Offsets that an audit draws.
+    records: u64,
+    min_verifiers: u64,
+}
+
+/// Parameters that replace the present ones from `epoch` on.
+public struct PendingParams has copy, drop, store {
+    params: Params,
+    epoch: u64,
+}
+
+/// Takes all values in order. Aborts `EBadParams` if there are more or fewer, or if they are not within the bounds
+/// that no administrator can leave.
+public(package) fun checked(values: vector<u64>): Params {
+    assert!(values.length() == VALUES, errors::bad_params());
+    let windows = Windows {
+        unit_ms: values[0],
+        stack_life_ms: values[1],
+        close_delay_ms: values[2],
+        exit_ms: values[3],
+        beat_min_ms: values[4],
+        reveal_ms: values[5],
+        commit_ms: values[6],
+        verdict_ms: values[7],
+        grace_ms: values[8],
+        challenge_ms: values[9],
+        hold_ms: values[10],
+        dispute_window_ms: values[11],
+        answer_window_ms: values[12],
+        body_window_ms: values[13],
+        queue_max_ms: values[14],
+        answer_interval_max_ms: values[15],
+        timelock_ms: values[16],
+    };
+    let amounts = Amounts {
+        min_collateral: values[17],
+        weight_cap: values[18],
+        registration_fee: values[19],
+        open_fee: values[20],
+        bond: values[21],
+        answer_fee: values[22],
+        resolve_fee: values[23],
+        min_claim: values[24],
+        compensation_max: values[25],
+        verifier_pay_min: values[26],
+    };
+    let rates = Rates {
+        fraud_permille: values[27],
+        timeout_permille: values[28],
+        verdict_permille: values[29],
+        no_commit_permille: values[30],
+        burn_permille: values[31],
+        compensation_times: values[32],
+        p_min_ppb: values[33],
+        p_stat_ppb: values[34],
+        cost_permille: values[35],
+        collusion_permille: values[36],
+        safety_permille: values[37],
+        verifiers: values[38],
+        records: values[39],
+        min_verifiers: values[40],
+    };
+    let params = Params { windows, amounts, rates };
+    check_windows(&params.windows);
+    check_amounts(&params.amounts);
+    check_rates(&params.rates);
+    assert!(params.windows.hold_ms >= hold_min_ms(&params.windows), errors::bad_params());
+    check_exit(&params.windows);
+    check_safety(&params.rates);
+    params
+}
+
+/// Aborts unless `params` may follow `before`: the unit never changes; exit and timelock never get shorter, because
+/// what was bought under the longer ones may still be running.
+public(package) fun check_change(before: &Params, params: &Params) {
+    assert!(params.unit_ms() == before.unit_ms(), errors::bad_params());
+    assert!(params.exit_ms() >= before.exit_ms(), errors::bad_params());
+    assert!(params.timelock_ms() >= before.timelock_ms(), errors::bad_params());
+}
+
+/// What a purchase of this task is judged by: of each of the task's audit terms and the parameter the larger value,
+/// the task's minimum of collateral where it is larger, the weight cap in the same proportion, and what follows
+/// from these.
+public(package) fun of_task(params: &Params, task: &Task): Params {
+    let audit = task.audit();
+    let Params { mut windows, mut amounts, mut rates } = *params;
+    rates.p_min_ppb = rates.p_min_ppb.max(audit.p_min_ppb());
+    rates.p_stat_ppb = rates.p_stat_ppb.max(audit.p_stat_ppb());
+    rates.verifiers = rates.verifiers.max(audit.verifiers());
+    rates.records = rates.records.max(audit.records());
+    rates.min_verifiers = rates.min_verifiers.max(rates.verifiers + VERIFIERS_SPARE);
+    amounts.min_claim = amounts.min_claim.max(audit.min_claim());
+    windows.challenge_ms = windows.challenge_ms.max(audit.challenge_ms());
+    amounts.min_collateral = amounts.min_collateral.max(task.min_collateral());
+    amounts.weight_cap = scaled_cap(&params.amounts, amounts.min_collateral);
+    windows.hold_ms = windows.hold_ms.max(audit.hold_ms()).max(hold_min_ms(&windows));
+    Params { windows, amounts, rates }
+}
+
+/// Aborts unless collateral stays long enough for the terms of a task at level 2, whose hold may be longer than the
+/// network's.
+public(package) fun check_terms(terms: &Params) {
+    check_exit(&terms.windows);
+    check_safety(&terms.rates);
+}
+
+/// The chance in parts of 10^9, rounded down, that a drawn cheat is convicted if a share r of the verifiers colludes
+/// with it: `(1 − r^k) · P[Bin(7, 1 − r) ≥ 5]`. Every product is rounded down by itself, `r^k` up.
+public(package) fun conviction_ppb(collusion_permille: u64, verifiers: u64): u64 {
+    let r = collusion_permille * (PPB / 1_000);
+    let h = PPB - r;
+    let h5 = power(h, 5);
+    let h6 = times(h5, h);
+    let h7 = times(h6, h);
+    let jury = 21 * times(times(h5, r), r) + 7 * times(h6, r) + h7;
+    times(PPB - power_up(r, verifiers), jury)
+}
+
+public(package) fun pending(params: Params, epoch: u64): PendingParams { PendingParams { params, epoch } }
+
+public(package) fun pending_params(self: &PendingParams): &Params { &self.params }
+
+public(package) fun pending_epoch(self: &PendingParams): u64 { self.epoch }
+
+public(package) fun window_ms_max(): u64 { WINDOW_MS_MAX }
+
+public(package) fun amount_max(): u64 { AMOUNT_MAX }
+
+public(package) fun ppb(): u64 { PPB }
+
+public(package) fun verifiers_max(): u64 { VERIFIERS_MAX }
+
+public(package) fun records_max(): u64 { RECORDS_MAX }
+
+fun check_windows(windows: &Windows) {
+    let unit_ms = windows.unit_ms;
+    assert!(unit_ms >= 1 && unit_ms <= WINDOW_MS_MAX, errors::bad_params());
+    check_window(windows.stack_life_ms, unit_ms);
+    check_window(windows.close_delay_ms, unit_ms);
+    check_window(windows.exit_ms, unit_ms);
+    check_window(windows.reveal_ms, unit_ms);
+    check_window(windows.commit_ms, unit_ms);
+    check_window(windows.verdict_ms, unit_ms);
+    check_window(windows.grace_ms, unit_ms);
+    check_window(windows.challenge_ms, unit_ms);
+    check_window(windows.hold_ms, unit_ms);
+    check_window(windows.dispute_window_ms, unit_ms);
+    check_window(windows.answer_window_ms, unit_ms);
+    check_window(windows.body_window_ms, unit_ms);
+    check_window(windows.queue_max_ms, unit_ms);
+    check_window(windows.timelock_ms, unit_ms);
+    // Rates, not windows: any number of ms.
+    check_window(windows.beat_min_ms, 1);
+    check_window(windows.answer_interval_max_ms, 1);
+    // A node at a longer interval could never be disputed.
+    assert!(windows.answer_interval_max_ms <= windows.queue_max_ms, errors::bad_params());
+    assert!(windows.close_delay_ms >= windows.dispute_window_ms, errors::bad_params());
+    assert!(windows.timelock_ms >= windows.stack_life_ms + windows.exit_ms, errors::bad_params());
+}
+
+/// A positive multiple of `unit_ms`.
+fun check_window(window_ms: u64, unit_ms: u64) {
+    let is_bounded = window_ms >= 1 && window_ms <= WINDOW_MS_MAX;
+    assert!(is_bounded && window_ms % unit_ms == 0, errors::bad_params())
+}
+
+fun check_amounts(amounts: &Amounts) {
+    check_amount(amounts.min_collateral);
+    check_amount(amounts.weight_cap);
+    check_amount(amounts.registration_fee);
+    check_amount(amounts.open_fee);
+    check_amount(amounts.bond);
+    check_amount(amounts.answer_fee);
+    check_amount(amounts.resolve_fee);
+    check_amount(amounts.min_claim);
+    check_amount(amounts.compensation_max);
+    check_amount(amounts.verifier_pay_min);
+    assert!(amounts.min_collateral > 0, errors::bad_params());
+    assert!(amounts.weight_cap >= amounts.min_collateral, errors::bad_params());
+    // So that a task's own minimum can be scaled.
+    assert!(amounts.weight_cap <= WEIGHT_CAP_TIMES_MAX * amounts.min_collateral, errors::bad_params());
+    assert!(amounts.compensation_max <= amounts.min_collateral, errors::bad_params());
+}
+
+fun check_amount(amount: u64) { assert!(amount <= AMOUNT_MAX, errors::bad_params()) }
+
+fun check_rates(rates: &Rates) {
+    check_rate(rates.fraud_permille, 500, 1_000);
+    check_rate(rates.timeout_permille, 0, 1_000);
+    check_rate(rates.verdict_permille, 0, 1_000);
+    check_rate(rates.no_commit_permille, 0, 1_000);
+    check_rate(rates.burn_permille, 500, 1_000);
+    check_rate(rates.compensation_times, 0, 10);
+    check_rate(rates.p_min_ppb, 1_000_000, PPB);
+    check_rate(rates.p_stat_ppb, 1_000_000, PPB);
+    check_rate(rates.cost_permille, 1, COST_PERMILLE_MAX);
+    check_rate(rates.collusion_permille, 0, 500);
+    check_rate(rates.safety_permille, 0, SAFETY_PERMILLE_MAX);
+    check_rate(rates.verifiers, 1, VERIFIERS_MAX);
+    check_rate(rates.records, 1, RECORDS_MAX);
+    check_rate(rates.min_verifiers, rates.verifiers + VERIFIERS_SPARE, AMOUNT_MAX);
+}
+
+fun check_rate(rate: u64, least: u64, most: u64) { assert!(rate >= least && rate <= most, errors::bad_params()) }
+
+/// The shortest hold in which a challenge and both rounds of an audit end, each with graces and a replacement. Sums
+/// of a few windows, each bounded, stay far inside the range.
+fun hold_min_ms(windows: &Windows): u64 {
+    let round_ms = windows.reveal_ms + 2 * windows.commit_ms + windows.verdict_ms + 4 * windows.grace_ms;
+    windows.challenge_ms + 2 * round_ms
+}
+
+/// Collateral stays until everything that can still end against the node has ended.
+fun check_exit(windows: &Windows) {
+    let disputes_ms = windows.dispute_window_ms + windows.queue_max_ms + windows.answer_window_ms
+        + windows.body_window_ms;
+    let longest_ms = windows.close_delay_ms + disputes_ms + 2 * windows.hold_ms + 4 * windows.grace_ms;
+    assert!(windows.exit_ms >= longest_ms, errors::bad_params());
+}
+
+/// The safety factor must make up for what colluding verifiers hide: `safety · q ≥ 1000 · (1 − r)`.
+fun check_safety(rates: &Rates) {
+    let honest_ppb = (PPB - rates.collusion_permille * 1_000_000) as u128;
+    let conviction_ppb = conviction_ppb(rates.collusion_permille, rates.verifiers) as u128;
+    assert!((rates.safety_permille as u128) * conviction_ppb >= 1_000 * honest_ppb, errors::bad_params());
+}
+
+/// `a · b / 10^9`, rounded down.
+fun times(a: u64, b: u64): u64 { math::narrow((a as u128) * (b as u128) / (PPB as u128)) }
+
+/// `a^exponent`, every product rounded down.
+fun power(a: u64, exponent: u64): u64 {
+    let mut product = PPB;
+    exponent.do!(|_| product = times(product, a));
+    product
+}
+
+/// `a^exponent`, every product rounded up.
+fun power_up(a: u64, exponent: u64): u64 {
+    let one = PPB as u128;
+    let mut product = PPB;
+    exponent.do!(|_| product = math::narrow(((product as u128) * (a as u128)).divide_and_round_up(one)));
+    product
+}
+
+/// As many of these minima as the parameters' cap is of the network's minimum.
+fun scaled_cap(amounts: &Amounts, min_collateral: u64): u64 {
+    math::narrow((min_collateral as u128) * (amounts.weight_cap as u128) / (amounts.min_collateral as u128))
+}
+
+// Values.
+
+public(package) fun unit_ms(self: &Params): u64 { self.windows.unit_ms }
+
+public(package) fun stack_life_ms(self: &Params): u64 { self.windows.stack_life_ms }
+
+public(package) fun close_delay_ms(self: &Params): u64 { self.windows.close_delay_ms }
+
+public(package) fun exit_ms(self: &Params): u64 { self.windows.exit_ms }
+
+public(package) fun beat_min_ms(self: &Params): u64 { self.windows.beat_min_ms }
+
+public(package) fun reveal_ms(self: &Params): u64 { self.windows.reveal_ms }
+
+public(package) fun commit_ms(self: &Params): u64 { self.windows.commit_ms }
+
+public(package) fun verdict_ms(self: &Params): u64 { self.windows.verdict_ms }
+
+public(package) fun grace_ms(self: &Params): u64 { self.windows.grace_ms }
+
+public(package) fun challenge_ms(self: &Params): u64 { self.windows.challenge_ms }
+
+public(package) fun hold_ms(self: &Params): u64 { self.windows.hold_ms }
+
+public(package) fun dispute_window_ms(self: &Params): u64 { self.windows.dispute_window_ms }
+
+public(package) fun answer_window_ms(self: &Params): u64 { self.windows.answer_window_ms }
+
+public(package) fun body_window_ms(self: &Params): u64 { self.windows.body_window_ms }
+
+public(package) fun queue_max_ms(self: &Params): u64 { self.windows.queue_max_ms }
+
+public(package) fun answer_interval_max_ms(self: &Params): u64 { self.windows.answer_interval_max_ms }
+
+public(package) fun timelock_ms(self: &Params): u64 { self.windows.timelock_ms }
+
+public(package) fun min_collateral(self: &Params): u64 { self.amounts.min_collateral }
+
+public(package) fun weight_cap(self: &Params): u64 { self.amounts.weight_cap }
+
+public(package) fun registration_fee(self: &Params): u64 { self.amounts.registration_fee }
+
+public(package) fun open_fee(self: &Params): u64 { self.amounts.open_fee }
+
+public(package) fun bond(self: &Params): u64 { self.amounts.bond }
+
+public(package) fun answer_fee(self: &Params): u64 { self.amounts.answer_fee }
+
+public(package) fun resolve_fee(self: &Params): u64 { self.amounts.resolve_fee }
+
+public(package) fun min_claim(self: &Params): u64 { self.amounts.min_claim }
+
+public(package) fun compensation_max(self: &Params): u64 { self.amounts.compensation_max }
+
+public(package) fun verifier_pay_min(self: &Params): u64 { self.amounts.verifier_pay_min }
+
+public(package) fun fraud_permille(self: &Params): u64 { self.rates.fraud_permille }
+
+public(package) fun timeout_permille(self: &Params): u64 { self.rates.timeout_permille }
+
+public(package) fun verdict_permille(self: &Params): u64 { self.rates.verdict_permille }
+
+public(package) fun no_commit_permille(self: &Params): u64 { self.rates.no_commit_permille }
+
+public(package) fun burn_permille(self: &Params): u64 { self.rates.burn_permille }
+
+public(package) fun compensation_times(self: &Params): u64 { self.rates.compensation_times }
+
+public(package) fun p_min_ppb(self: &Params): u64 { self.rates.p_min_ppb }
+
+public(package) fun p_stat_ppb(self: &Params): u64 { self.rates.p_stat_ppb }
+
+public(package) fun cost_permille(self: &Params): u64 { self.rates.cost_permille }
+
+public(package) fun collusion_permille(self: &Params): u64 { self.rates.collusion_permille }
+
+public(package) fun safety_permille(self: &Params): u64 { self.rates.safety_permille }
+
+public(package) fun verifiers(self: &Params): u64 { self.rates.verifiers }
+
+public(package) fun records(self: &Params): u64 { self.rates.records }
+
+public(package) fun min_verifiers(self: &Params): u64 { self.rates.min_verifiers }

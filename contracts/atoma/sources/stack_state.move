@@ -1,0 +1,557 @@
+/// What a stack stores beside its id and its coins, and what follows from that alone. The modules that buy, open,
+/// settle and close work on this; `stack` has the object and the entry points.
+module atoma::stack_state;
+
+use atoma::claim_state::{Claim, Queued};
+use atoma::db::{Self, AtomaDb};
+use atoma::errors;
+use atoma::events;
+use atoma::math;
+use atoma::node_row::Node;
+use atoma::params::Params;
+use atoma::task_row::{Model, Task, UnitWeights};
+use sui::hash;
+
+/// Prepaid units of one task. Carries copies of every term it will be judged by.
+public struct StackState has copy, drop, store {
+    version: u64,
+    db: address,
+    owner: address,
+    /// Signs grants, requests and vouchers.
+    request_key: vector<u8>,
+    task: u64,
+    level: u8,
+    exact: bool,
+    weights: UnitWeights,
+    max_price: u64,
+    total_units: u64,
+    granted_units: u64,
+    /// Units that vouchers were settled for: paid, or at level 2 resolved.
+    settled_units: u64,
+    /// Units that became claims so far (level 2), surcharge being counted by them.
+    claimed_units: u64,
+    /// 0 Single, 1 Limited, 2 Any.
+    selection: u8,
+    drawn: vector<u64>,
+    /// Echelons the buyer accepts, in the order in which their lists are laid end to end.
+    echelons: vector<u64>,
+    creator: address,
+    creator_fee_permille: u64,
+    surcharge: Surcharge,
+    opens_left: u64,
+    created_ms: u64,
+    expires_ms: u64,
+    /// 0 until the owner asks to close.
+    close_requested_ms: u64,
+    /// The parameters when bought, with the task's tighter terms written in.
+    params: Params,
+    channels: vector<Channel>,
+    disputed: Disputed,
+    /// Credited and not yet withdrawn.
+    dues: vector<Due>,
+    treasury_due: u64,
+}
+
+/// What was escrowed on top of the price, and what of it was used.
+public struct Surcharge has copy, drop, store {
+    permille: u64,
+    escrowed: u64,
+    used: u64,
+}
+
+/// What disputes do to a stack.
+public struct Disputed has copy, drop, store {
+    /// Units kept for disputes, oldest first.
+    reserves: vector<Reserve>,
+    /// Request nonces ever disputed.
+    nonces: vector<u64>,
+    open: u64,
+}
+
+/// Units of a channel that a dispute keeps until it ends.
+public struct Reserve has copy, drop, store {
+    dispute: address,
+    node: u64,
+    units: u64,
+}
+
+/// What one address may withdraw.
+public struct Due has copy, drop, store {
+    to: address,
+    amount: u64,
+}
+
+/// One node's part of a stack.
+public struct Channel has copy, drop, store {
+    node: u64,
+    price: u64,
+    echelon: u64,
+    granted: u64,
+    grant_nonce: u64,
+    settled_units: u64,
+    settled_count: u64,
+    root: vector<u8>,
+    /// Cost of what was paid, the creator's fee included.
+    paid: u64,
+    /// Cost of what was settled and not paid: voided claims.
+    voided: u64,
+    /// Units answered in disputes, apart from the transcript, and what they cost.
+    disputed_units: u64,
+    disputed_paid: u64,
+    /// 0 while open.
+    closed_ms: u64,
+    /// The node gave up what it had not settled.
+    released: bool,
+    claim: Option<Claim>,
+    queued: Option<Queued>,
+}
+
+/// A new stack's state, nothing granted.
+public(package) fun new(
+    db: address,
+    owner: address,
+    request_key: vector<u8>,
+    task: &Task,
+    model: &Model,
+    max_price: u64,
+    total_units: u64,
+    selection: u8,
+    drawn: vector<u64>,
+    echelons: vector<u64>,
+    surcharge: u64,
+    opens_left: u64,
+    created_ms: u64,
+    expires_ms: u64,
+    params: Params,
+): StackState {
+    StackState {
+        version: db::package_version(),
+        db,
+        owner,
+        request_key,
+        task: task.id(),
+        level: task.level(),
+        exact: task.exact(),
+        weights: task.weights(),
+        max_price,
+        total_units,
+        granted_units: 0,
+        settled_units: 0,
+        claimed_units: 0,
+        selection,
+        drawn,
+        echelons,
+        creator: model.creator(),
+        creator_fee_permille: model.creator_fee_permille(),
+        surcharge: Surcharge { permille: task.surcharge_permille(), escrowed: surcharge, used: 0 },
+        opens_left,
+        created_ms,
+        expires_ms,
+        close_requested_ms: 0,
+        params,
+        channels: vector[],
+        disputed: Disputed { reserves: vector[], nonces: vector[], open: 0 },
+        dues: vector[],
+        treasury_due: 0,
+    }
+}
+
+/// A channel in which nothing is settled.
+public(package) fun new_channel(node: u64, price: u64, echelon: u64, granted: u64, grant_nonce: u64): Channel {
+    Channel {
+        node,
+        price,
+        echelon,
+        granted,
+        grant_nonce,
+        settled_units: 0,
+        settled_count: 0,
+        root: hash::blake2b256(&vector[]),
+        paid: 0,
+        voided: 0,
+        disputed_units: 0,
+        disputed_paid: 0,
+        closed_ms: 0,
+        released: false,
+        claim: option::none(),
+        queued: option::none(),
+    }
+}
+
+/// Aborts unless the stack is of this version and of this database.
+public(package) fun check<T>(self: &StackState, db: &AtomaDb<T>) { db.check_object(self.version, self.db) }
+
+public(package) fun check_version(self: &StackState) { db::check_package_version(self.version) }
+
+// Time.
+
+/// When grants stop: expiry, or the owner's earlier request to close.
+public(package) fun ends_ms(self: &StackState): u64 {
+    if (self.close_requested_ms == 0) self.expires_ms else self.close_requested_ms.min(self.expires_ms)
+}
+
+/// Last moment at which any voucher settles; afterwards the rest can be refunded.
+public(package) fun settle_until_ms(self: &StackState): u64 {
+    math::saturating_add(self.ends_ms(), self.params.close_delay_ms())
+}
+
+/// When a channel's grant ended or will end: with the stack, when it was revoked or released, when the node was
+/// disabled, whichever comes first.
+public(package) fun channel_end_ms(self: &StackState, channel: &Channel, node: &Node): u64 {
+    let mut end_ms = self.ends_ms();
+    if (channel.closed_ms != 0) end_ms = end_ms.min(channel.closed_ms);
+    if (node.disabled_ms() != 0) end_ms = end_ms.min(node.disabled_ms());
+    end_ms
+}
+
+// Units.
+
+/// Units of a channel that vouchers, claims or disputes have used up.
+public(package) fun used(self: &Channel): u64 {
+    let claimed = if (self.claim.is_some()) self.claim.borrow().to_units() else 0;
+    let queued = if (self.queued.is_some()) self.queued.borrow().queued_units() else 0;
+    math::add(self.settled_units.max(claimed).max(queued), self.disputed_units)
+}
+
+/// Units that open disputes keep of a node's channel.
+public(package) fun reserved(self: &StackState, node: u64): u64 {
+    let mut units = 0;
+    self.disputed.reserves.do_ref!(|reserve| if (reserve.node == node) units = math::add(units, reserve.units));
+    units
+}
+
+/// Units of a channel that are granted and neither used nor reserved.
+public(package) fun free(self: &StackState, channel: &Channel): u64 {
+    math::saturating_sub(channel.granted, math::add(channel.used(), self.reserved(channel.node)))
+}
+
+/// Makes the newest of this node's reserves give up `over` units, from the newest on, and returns those that
+/// changed. Aborts `EOverClaimed` if they do not hold as many.
+public(package) fun shrink(self: &mut StackState, node: u64, over: u64): vector<Reserve> {
+    let (mut changed, mut left) = (vector[], over);
+    let mut i = self.disputed.reserves.length();
+    while (i > 0 && left > 0) {
+        i = i - 1;
+        let reserve = &mut self.disputed.reserves[i];
+        if (reserve.node == node && reserve.units > 0) {
+            let taken = reserve.units.min(left);
+            reserve.units = reserve.units - taken;
+            left = left - taken;
+            changed.push_back(*reserve);
+        };
+    };
+    assert!(left == 0, errors::over_claimed());
+    changed
+}
+
+/// One event for each reserve that changed.
+public(package) fun emit_reserves(stack: address, changed: &vector<Reserve>) {
+    changed.do_ref!(|reserve| events::reserve_changed(stack, reserve.dispute, reserve.node, reserve.units));
+}
+
+// Money.
+
+/// What is credited to addresses and to the treasury, and therefore not the owner's any more.
+public(package) fun credited(self: &StackState): u64 {
+    let mut sum = 0;
+    self.dues.do_ref!(|due| sum = math::add(sum, due.amount));
+    math::add(sum, self.treasury_due)
+}
+
+/// What is not credited yet but may still become due to others: claims, queued vouchers, units reserved for
+/// disputes.
+public(package) fun committed(self: &StackState): u64 {
+    let (mut sum, mut queued_units, mut reserved) = (0, 0, 0);
+    self.channels.do_ref!(|channel| {
+        let mut from = channel.settled_units;
+        if (channel.claim.is_some()) {
+            let claim = channel.claim.borrow();
+            from = claim.to_units();
+            sum = math::add(sum, claim.held());
+        };
+        // A voucher can be queued behind no claim: the one before it was void.
+        if (channel.queued.is_some()) {
+            let to = channel.queued.borrow().queued_units();
+            let cost = math::sub(math::cost(to, channel.price), math::cost(from, channel.price));
+            sum = math::add(sum, cost);
+            queued_units = math::add(queued_units, math::sub(to, from));
+        };
+    });
+    self.disputed.reserves.do_ref!(|reserve| {
+        let price = self.channel(reserve.node).price;
+        // The cost of units above others is at most one more than their own.
+        reserved = math::add(math::add(reserved, math::cost(reserve.units, price)), 1);
+    });
+    math::add(math::add(sum, self.surcharge_ahead(queued_units)), reserved)
+}
+
+/// The surcharge of `units` counted after all that were counted so far.
+public(package) fun surcharge_ahead(self: &StackState, units: u64): u64 {
+    if (units == 0) return 0;
+    let before = if (self.level == 2) self.claimed_units else self.settled_units;
+    let earned = math::pro_rata(self.surcharge.escrowed, math::add(before, units), self.total_units);
+    // A top-up changes the ratio by a rounding: what was used stays used.
+    math::saturating_sub(earned, self.surcharge.used)
+}
+
+/// Whether everything is over but for the coins: nothing can be settled any more, and no claim or dispute refers to
+/// the stack.
+public(package) fun is_over(self: &StackState, clock_ms: u64): bool {
+    let has_disputes = self.disputed.open > 0 || !self.disputed.reserves.is_empty();
+    let has_claims = self.channels.any!(|channel| channel.claim.is_some() || channel.queued.is_some());
+    clock_ms > self.settle_until_ms() && !has_claims && !has_disputes
+}
+
+/// What `to` may withdraw.
+public(package) fun due_of(self: &StackState, to: address): u64 { due_in(&self.dues, to) }
+
+public(package) fun due_in(dues: &vector<Due>, to: address): u64 {
+    let at = dues.find_index!(|due| due.to == to);
+    if (at.is_some()) dues[at.destroy_some()].amount else 0
+}
+
+/// Credits an address.
+public(package) fun credit(self: &mut StackState, to: address, amount: u64) {
+    credit_in(&mut self.dues, to, amount)
+}
+
+public(package) fun credit_treasury(self: &mut StackState, amount: u64) {
+    self.treasury_due = math::add(self.treasury_due, amount);
+}
+
+public(package) fun credit_in(dues: &mut vector<Due>, to: address, amount: u64) {
+    if (amount == 0) return;
+    let at = dues.find_index!(|due| due.to == to);
+    if (at.is_some()) {
+        let due = &mut dues[at.destroy_some()];
+        due.amount = math::add(due.amount, amount);
+    } else {
+        dues.push_back(Due { to, amount });
+    }
+}
+
+/// Forgets what `to` is due: it is paid.
+public(package) fun clear_due(self: &mut StackState, to: address) { clear_in(&mut self.dues, to) }
+
+public(package) fun clear_in(dues: &mut vector<Due>, to: address) {
+    let at = dues.find_index!(|due| due.to == to);
+    if (at.is_some()) {
+        dues.remove(at.destroy_some());
+    }
+}
+
+// Channels.
+
+public(package) fun has_channel(self: &StackState, node: u64): bool { self.index(node).is_some() }
+
+/// The node's channel, else `EUnknownChannel`.
+public(package) fun channel(self: &StackState, node: u64): &Channel {
+    let at = self.index(node);
+    assert!(at.is_some(), errors::unknown_channel());
+    &self.channels[at.destroy_some()]
+}
+
+public(package) fun channel_mut(self: &mut StackState, node: u64): &mut Channel {
+    let at = self.index(node);
+    assert!(at.is_some(), errors::unknown_channel());
+    &mut self.channels[at.destroy_some()]
+}
+
+fun index(self: &StackState, node: u64): Option<u64> { self.channels.find_index!(|channel| channel.node == node) }
+
+public(package) fun channels(self: &StackState): u64 { self.channels.length() }
+
+public(package) fun add_channel(self: &mut StackState, channel: Channel) { self.channels.push_back(channel) }
+
+/// Gives a channel these units, under this grant.
+public(package) fun grant(self: &mut Channel, granted: u64, nonce: u64) {
+    self.granted = granted;
+    self.grant_nonce = nonce;
+}
+
+/// The newest voucher that counts: more units, and root and count where it has more leaves.
+public(package) fun settle(self: &mut Channel, units: u64, count: u64, root: vector<u8>) {
+    self.settled_units = units;
+    if (count > self.settled_count) {
+        self.settled_count = count;
+        self.root = root;
+    }
+}
+
+// Disputes.
+
+public(package) fun new_reserve(dispute: address, node: u64, units: u64): Reserve {
+    Reserve { dispute, node, units }
+}
+
+public(package) fun reserves(self: &StackState): &vector<Reserve> { &self.disputed.reserves }
+
+public(package) fun reserves_mut(self: &mut StackState): &mut vector<Reserve> { &mut self.disputed.reserves }
+
+public(package) fun nonces(self: &StackState): &vector<u64> { &self.disputed.nonces }
+
+public(package) fun nonces_mut(self: &mut StackState): &mut vector<u64> { &mut self.disputed.nonces }
+
+public(package) fun open_disputes(self: &StackState): u64 { self.disputed.open }
+
+public(package) fun set_open_disputes(self: &mut StackState, open: u64) { self.disputed.open = open }
+
+public(package) fun reserve_dispute(self: &Reserve): address { self.dispute }
+
+public(package) fun reserve_node(self: &Reserve): u64 { self.node }
+
+public(package) fun reserve_units(self: &Reserve): u64 { self.units }
+
+// Fields of the stack.
+
+public(package) fun version(self: &StackState): u64 { self.version }
+
+public(package) fun db(self: &StackState): address { self.db }
+
+public(package) fun owner(self: &StackState): address { self.owner }
+
+public(package) fun request_key(self: &StackState): &vector<u8> { &self.request_key }
+
+public(package) fun task(self: &StackState): u64 { self.task }
+
+public(package) fun level(self: &StackState): u8 { self.level }
+
+public(package) fun exact(self: &StackState): bool { self.exact }
+
+public(package) fun max_price(self: &StackState): u64 { self.max_price }
+
+public(package) fun total_units(self: &StackState): u64 { self.total_units }
+
+public(package) fun granted_units(self: &StackState): u64 { self.granted_units }
+
+public(package) fun settled_units(self: &StackState): u64 { self.settled_units }
+
+public(package) fun claimed_units(self: &StackState): u64 { self.claimed_units }
+
+public(package) fun selection(self: &StackState): u8 { self.selection }
+
+public(package) fun drawn(self: &StackState): &vector<u64> { &self.drawn }
+
+public(package) fun echelons(self: &StackState): &vector<u64> { &self.echelons }
+
+public(package) fun creator(self: &StackState): address { self.creator }
+
+public(package) fun creator_fee_permille(self: &StackState): u64 { self.creator_fee_permille }
+
+public(package) fun opens_left(self: &StackState): u64 { self.opens_left }
+
+public(package) fun expires_ms(self: &StackState): u64 { self.expires_ms }
+
+public(package) fun close_requested_ms(self: &StackState): u64 { self.close_requested_ms }
+
+public(package) fun params(self: &StackState): &Params { &self.params }
+
+public(package) fun treasury_due(self: &StackState): u64 { self.treasury_due }
+
+public(package) fun surcharge_permille(self: &StackState): u64 { self.surcharge.permille }
+
+public(package) fun surcharge_escrowed(self: &StackState): u64 { self.surcharge.escrowed }
+
+public(package) fun surcharge_used(self: &StackState): u64 { self.surcharge.used }
+
+public(package) fun set_version(self: &mut StackState, version: u64) { self.version = version }
+
+public(package) fun set_total_units(self: &mut StackState, total_units: u64) { self.total_units = total_units }
+
+public(package) fun set_granted_units(self: &mut StackState, granted_units: u64) {
+    self.granted_units = granted_units;
+}
+
+public(package) fun set_settled_units(self: &mut StackState, settled_units: u64) {
+    self.settled_units = settled_units;
+}
+
+public(package) fun set_claimed_units(self: &mut StackState, claimed_units: u64) {
+    self.claimed_units = claimed_units;
+}
+
+public(package) fun set_opens_left(self: &mut StackState, opens_left: u64) { self.opens_left = opens_left }
+
+public(package) fun set_close_requested_ms(self: &mut StackState, close_requested_ms: u64) {
+    self.close_requested_ms = close_requested_ms;
+}
+
+public(package) fun set_treasury_due(self: &mut StackState, treasury_due: u64) { self.treasury_due = treasury_due }
+
+public(package) fun set_surcharge_escrowed(self: &mut StackState, surcharge_escrowed: u64) {
+    self.surcharge.escrowed = surcharge_escrowed;
+}
+
+public(package) fun set_surcharge_used(self: &mut StackState, surcharge_used: u64) {
+    self.surcharge.used = surcharge_used;
+}
+
+// Fields of a channel.
+
+public(package) fun node(self: &Channel): u64 { self.node }
+
+public(package) fun price(self: &Channel): u64 { self.price }
+
+public(package) fun echelon(self: &Channel): u64 { self.echelon }
+
+public(package) fun granted(self: &Channel): u64 { self.granted }
+
+public(package) fun grant_nonce(self: &Channel): u64 { self.grant_nonce }
+
+public(package) fun channel_settled_units(self: &Channel): u64 { self.settled_units }
+
+public(package) fun settled_count(self: &Channel): u64 { self.settled_count }
+
+public(package) fun root(self: &Channel): &vector<u8> { &self.root }
+
+public(package) fun paid(self: &Channel): u64 { self.paid }
+
+public(package) fun voided(self: &Channel): u64 { self.voided }
+
+public(package) fun disputed_units(self: &Channel): u64 { self.disputed_units }
+
+public(package) fun disputed_paid(self: &Channel): u64 { self.disputed_paid }
+
+public(package) fun closed_ms(self: &Channel): u64 { self.closed_ms }
+
+public(package) fun released(self: &Channel): bool { self.released }
+
+public(package) fun claim(self: &Channel): &Option<Claim> { &self.claim }
+
+public(package) fun claim_mut(self: &mut Channel): &mut Option<Claim> { &mut self.claim }
+
+public(package) fun queued(self: &Channel): &Option<Queued> { &self.queued }
+
+public(package) fun queued_mut(self: &mut Channel): &mut Option<Queued> { &mut self.queued }
+
+public(package) fun set_granted(self: &mut Channel, granted: u64) { self.granted = granted }
+
+public(package) fun set_channel_settled_units(self: &mut Channel, settled_units: u64) {
+    self.settled_units = settled_units;
+}
+
+public(package) fun set_settled_count(self: &mut Channel, settled_count: u64) {
+    self.settled_count = settled_count;
+}
+
+public(package) fun set_root(self: &mut Channel, root: vector<u8>) { self.root = root }
+
+public(package) fun set_paid(self: &mut Channel, paid: u64) { self.paid = paid }
+
+public(package) fun set_voided(self: &mut Channel, voided: u64) { self.voided = voided }
+
+public(package) fun set_disputed_units(self: &mut Channel, disputed_units: u64) {
+    self.disputed_units = disputed_units;
+}
+
+public(package) fun set_disputed_paid(self: &mut Channel, disputed_paid: u64) {
+    self.disputed_paid = disputed_paid;
+}
+
+public(package) fun set_closed_ms(self: &mut Channel, closed_ms: u64) { self.closed_ms = closed_ms }
+
+public(package) fun set_released(self: &mut Channel, released: bool) { self.released = released }
+
+public(package) fun set_claim(self: &mut Channel, claim: Option<Claim>) { self.claim = claim }
+
+public(package) fun set_queued(self: &mut Channel, queued: Option<Queued>) { self.queued = queued }

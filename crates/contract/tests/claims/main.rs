@@ -1,0 +1,13 @@
+//! Claims, audits and disputes from outside: the way they are meant, and every attack that a rule stops.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod bench;
+mod cheating;
+mod claiming;
+mod disputing;
+mod duties;
+mod judging;
+mod layouts;
+mod numbers;
+mod sequences;
+mod served;
