@@ -11,11 +11,14 @@ const HELP: &str = "\
 usage: cargo xtask <command>
 
   test [STEP...]            every check and test, or only the named steps, in this order:
-                            fmt, clippy, deny, rust, move, demo, typescript, python
+                            fmt, clippy, deny, rust, audit, move, conformance, demo, typescript, python
+  audit [ARGS...]           plays on the contract's model, every invariant checked (--ops N, --seed S)
+  conformance [ARGS...]     the same plays on the model and on the Move VM (--sequences N, --ops M, --seed S,
+                            --aborts K, --all-aborts, --everything)
   bench engine [ARGS...]    speed and determinism of the reference engine (--json, --threads 1,2)
   bench serving [ARGS...]   requests per second and added latency of node and gateway (--json)
 
-Needs beside the Rust toolchain: Node.js with npm (move, typescript), Python 3.9 with venv (python) and
+Needs beside the Rust toolchain: Node.js with npm (move, conformance, typescript), Python 3.9 with venv (python) and
 cargo-deny (deny). Where one is missing the step fails and says how to install it.";
 
 fn main() -> ExitCode {
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["test", only @ ..] => steps::test(only),
+        [name @ ("audit" | "conformance"), rest @ ..] => steps::plays(name, rest),
         ["bench", name @ ("engine" | "serving"), rest @ ..] => bench(name, rest),
         ["--help" | "-h" | "help"] => {
             println!("{HELP}");

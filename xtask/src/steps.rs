@@ -13,7 +13,9 @@ const STEPS: &[Step] = &[
     ("clippy", clippy),
     ("deny", deny),
     ("rust", rust),
+    ("audit", audit),
     ("move", move_package),
+    ("conformance", conformance),
     ("demo", clients::demo),
     ("typescript", clients::typescript),
     ("python", clients::python),
@@ -58,6 +60,24 @@ fn move_package() -> Result<()> {
     let folder = root().join("tests/move");
     npm_ci(&folder)?;
     run(Command::new("npm").arg("test").current_dir(folder))
+}
+
+/// A share of what `cargo xtask audit` plays at length.
+fn audit() -> Result<()> {
+    plays("audit", &["--ops", "200000"])
+}
+
+/// A share of what `cargo xtask conformance` plays at length.
+fn conformance() -> Result<()> {
+    plays("conformance", &["--sequences", "40", "--ops", "50", "--aborts", "4"])
+}
+
+/// Plays on the contract's model, and on the Move VM.
+pub(crate) fn plays(name: &str, arguments: &[&str]) -> Result<()> {
+    if name == "conformance" {
+        npm_ci(&root().join("tests/move"))?;
+    }
+    run(Command::new(clients::built("atoma-conformance")?).arg(name).args(arguments))
 }
 
 /// Installs exactly what the lock file names, unless that is already there.
