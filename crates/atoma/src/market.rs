@@ -63,6 +63,11 @@ pub struct RunningNode {
 impl Market {
     /// Starts everything; what exists already in the folder and on the chain is taken up again.
     pub async fn start(config: MarketConfig) -> Result<Self> {
+        // Its transactions make a large future, which need not be part of every caller's.
+        Box::pin(Self::open(config)).await
+    }
+
+    async fn open(config: MarketConfig) -> Result<Self> {
         let folder = config.folder.join("creator");
         // Whoever made the task administers this market, too.
         let admin = Some(load_wallet(&folder)?.address());

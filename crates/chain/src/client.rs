@@ -418,7 +418,7 @@ impl ChainClient {
         &self,
         owner: Address,
         object_type: &StructTag,
-        read: fn(&[u8]) -> Result<(Address, Held), ChainError>,
+        read: ReadHeld,
     ) -> Result<Vec<(Held, ObjectReference)>, ChainError> {
         let mut found = Vec::new();
         for object in self.owned(owner, object_type, "bcs").await? {
@@ -431,6 +431,9 @@ impl ChainClient {
         Ok(found)
     }
 }
+
+/// Reads whose database an object is of, and what it permits, from its contents.
+type ReadHeld = fn(&[u8]) -> Result<(Address, Held), ChainError>;
 
 fn node_badge(contents: &[u8]) -> Result<(Address, Held), ChainError> {
     let badge: Badge = decode("node badge", contents)?;

@@ -161,12 +161,12 @@ impl Checker {
 
     /// Every stack can be emptied by time alone; now and then all of it is played to its end.
     fn exits(&self, world: &World, step: &Step) -> Check {
-        if let Some(stack) = touched(world, &step.op) {
-            if let Some(market) = world.market_of(stack.db) {
-                check_exit(stack, &world.treasuries[market])?;
-            }
+        if let Some(stack) = touched(world, &step.op)
+            && let Some(market) = world.market_of(stack.db)
+        {
+            check_exit(stack, &world.treasuries[market])?;
         }
-        if self.steps % EXITS_EVERY != 0 {
+        if !self.steps.is_multiple_of(EXITS_EVERY) {
             return Ok(());
         }
         for stack in world.stacks.values() {

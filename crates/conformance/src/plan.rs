@@ -136,6 +136,10 @@ impl Director {
     }
 
     /// The next step. Whoever asks must play it on [`Director::world`].
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "each step must be played before the next is asked for"
+    )]
     pub fn next(&mut self) -> Step {
         if let Some(step) = self.overture.pop() {
             return step;

@@ -81,7 +81,7 @@ async fn tell(engine: Arc<dyn atoma_inference::Engine>, folder: &Path, quiet: bo
     let user = market::funded_wallet(market.chain.deployment(), &market.chain, &folder.join("user")).await?;
     drop(step);
     let mut story = Story { market, user, model, folder: folder.to_owned(), quiet, checks: Vec::new() };
-    let report = story.play().await?;
+    let report = Box::pin(story.play()).await?;
     story.market.drain().await?;
     Ok(report)
 }

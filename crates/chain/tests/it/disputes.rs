@@ -52,7 +52,7 @@ async fn stored(market: &Market, owner: Address) -> Address {
 }
 
 async fn run(market: &Market, by: &Wallet, call: DisputeCall) -> Result<Executed, Abort> {
-    by.execute(&market.chain, Call::Dispute(call)).await.map_err(|error| error.abort().expect("an abort"))
+    by.execute(&market.chain, Call::Dispute(call)).await.map_err(|error| error.abort().unwrap())
 }
 
 /// The one record of an answer to `request`.

@@ -82,7 +82,7 @@ impl Court {
 
     async fn step(&self, by: &Wallet, step: ClaimStep) -> Result<Executed, Abort> {
         let call = Call::OnClaim { target: self.target(), step };
-        by.execute(&self.chain, call).await.map_err(|error| error.abort().expect("an abort"))
+        by.execute(&self.chain, call).await.map_err(|error| error.abort().unwrap())
     }
 
     fn voucher(&self) -> Signed<Voucher> {

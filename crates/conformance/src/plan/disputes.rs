@@ -252,7 +252,7 @@ impl Director {
     /// The opener posts the body, in one part or several, or does not.
     fn demanded(&mut self, dispute: &Dispute) -> Option<Planned> {
         let body = self.known.asked.get(&dispute.id)?.body.clone();
-        if dispute.nonce % 5 == 0 {
+        if dispute.nonce.is_multiple_of(5) {
             return self.run_out_dispute(dispute);
         }
         if self.dice.one_in(12) {

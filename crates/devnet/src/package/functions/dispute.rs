@@ -80,6 +80,10 @@ pub(super) static FUNCTIONS: &[Function] = &[
     public("dispute", "expire", &[DB_MUT, STACK_MUT, DISPUTE_MUT, CLOCK], |m| {
         on_db(m, |db, m| on_case(m, |case, m| dispute::expire(db, case, m.clock()?, &mut m.ctx)))
     }),
+    public("dispute", "migrate", &[DB, DISPUTE_MUT], |m| {
+        let db = m.db()?;
+        on_dispute(m, |dispute, m| dispute::migrate(&db, dispute, &mut m.ctx))
+    }),
     public("dispute", "withdraw", &[DISPUTE_VALUE], |m| {
         let mut dispute: Dispute = m.object()?;
         dispute::withdraw(&mut dispute, &mut m.ctx)?;

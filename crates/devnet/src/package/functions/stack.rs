@@ -20,6 +20,11 @@ pub(super) static FUNCTIONS: &[Function] = &[
         };
         stack::acquire(&db, &seed, coin, purchase, m.clock()?, &mut m.ctx)
     }),
+    public("stack", "top_up", &[DB, STACK_MUT, COIN, U64, CLOCK], |m| {
+        on_stack_of_db(m, |db, stack, m| {
+            stack::top_up(db, stack, m.object()?, m.pure()?, m.clock()?, &mut m.ctx)
+        })
+    }),
     public("stack", "open_channel", &[DB, STACK_MUT, U64, U64, U64, U64, BYTES, CLOCK], |m| {
         on_stack_of_db(m, |db, stack, m| {
             let opening = Opening {
@@ -34,11 +39,6 @@ pub(super) static FUNCTIONS: &[Function] = &[
     }),
     public("stack", "settle", &[DB, STACK_MUT, U64, U64, U64, BYTES, BYTES, CLOCK], |m| {
         on_stack_of_db(m, |db, stack, m| stack::settle(db, stack, settlement(m)?, m.clock()?, &mut m.ctx))
-    }),
-    public("stack", "top_up", &[DB, STACK_MUT, COIN, U64, CLOCK], |m| {
-        on_stack_of_db(m, |db, stack, m| {
-            stack::top_up(db, stack, m.object()?, m.pure()?, m.clock()?, &mut m.ctx)
-        })
     }),
     public("stack", "revoke_channel", &[STACK_MUT, U64, CLOCK], |m| {
         on_stack(m, |stack, m| stack::revoke_channel(stack, m.pure()?, m.clock()?, &mut m.ctx))
