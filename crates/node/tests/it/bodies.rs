@@ -124,7 +124,7 @@ async fn slow_bodies_take_no_more_than_their_places() {
 async fn a_body_that_never_ends_is_given_up_and_leaves_no_trace() {
     let market = Market::open().await;
     let mut config = market.config();
-    config.limits.body_ms = 1_000;
+    config.limits.body_ms = 3_000;
     let handle = market.spawn(config, mock(4, Duration::ZERO)).await;
     let (node, user) = (handle.url(), market.user().await);
     let body = chat(false, "hello").to_string().into_bytes();
