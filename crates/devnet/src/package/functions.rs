@@ -121,3 +121,6 @@ fn settlement(m: &mut Machine) -> Step<Settlement> {
 fn proven(m: &mut Machine) -> Step<Proven> {
     Ok(Proven { record: m.pure()?, index: m.pure()?, proof: m.pure()? })
 }
+
+#[cfg(test)]
+mod tests;
