@@ -42,8 +42,8 @@ pub struct Expected {
     pub event_count: u32,
     /// By the type's position in [`Event::LAYOUTS`]: BCS of the vector of its events.
     pub events: Vec<(u8, Vec<u8>)>,
-    /// What coins that left are worth, in order.
-    pub coins: Vec<u64>,
+    /// Whose the coins are that left, and what they are worth.
+    pub coins: Vec<(Address, u64)>,
     pub items: Vec<(Item, Vec<u8>)>,
 }
 
@@ -64,7 +64,7 @@ impl Expected {
             Outcome::Missing => return Ok(Self::abort(u64::MAX)),
         };
         let coins = ctx.transfers.iter().filter_map(|transfer| match &transfer.object {
-            Owned::Coin(coin) => Some(coin.balance.0),
+            Owned::Coin(coin) => Some((transfer.to, coin.balance.0)),
             _ => None,
         });
         let mut wanted = match scope {
@@ -99,7 +99,8 @@ impl Expected {
             self.events.iter().map(|(tag, bytes)| (*tag, short(bytes))).collect();
         let items: Vec<(Item, Vec<u8>)> =
             self.items.iter().map(|(item, bytes)| (*item, short(bytes))).collect();
-        Ok(bcs::to_bytes(&(self.code, self.event_count, events, &self.coins, items))?)
+        let (owners, values): (Vec<Address>, Vec<u64>) = self.coins.iter().copied().unzip();
+        Ok(bcs::to_bytes(&(self.code, self.event_count, events, (owners, values), items))?)
     }
 }
 

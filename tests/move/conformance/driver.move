@@ -1,5 +1,6 @@
-/// Plays steps that the model played, on the package's own functions, and compares what they do: every event, every
-/// coin that leaves, every object that changed.
+/// Plays steps that the model played, on the package's entry points, and compares what they do: every event, every
+/// coin that leaves and to whom, every object that changed. Where an entry point is private or shares what it makes, the
+/// package's function behind it is called, and what it returns is the sender's.
 ///
 /// A play is a list of pairs: a step, and what the model says of it. An abort's code names the kind of difference, the
 /// step, and which of its events or objects differs: `kind · 10^9 + step · 1000 + which`, or, where whole bytes were
@@ -22,7 +23,6 @@ use atoma::offer;
 use atoma::stack::{Self, Stack};
 use atoma::stored_blob;
 use atoma::task::{Self, TaskBadge};
-use atoma::task_row;
 use atoma::treasury::{Self, Treasury};
 use atoma::upgrade::{Self, UpgradeLock};
 use std::unit_test::destroy;
@@ -33,7 +33,7 @@ use sui::event;
 use sui::hash;
 use sui::package;
 use sui::sui::SUI;
-use sui::test_scenario;
+use sui::test_scenario::{Self, Scenario};
 
 const BILLION: u64 = 1_000_000_000;
 const EVENT_COUNT: u64 = 1;
@@ -67,9 +67,10 @@ public fun play(parts: vector<vector<vector<u8>>>) {
     let mut i = 0;
     while (i < steps.length()) {
         if (succeeds(&steps[i + 1])) {
-            let coins = world.step(steps[i]);
-            world.compare(steps[i + 1], &coins, i / 2);
-            scenario.next_tx(@0x0);
+            let mut done = world.step(steps[i]);
+            let mut want = world.compare_events(steps[i + 1], i / 2);
+            world.receive(&mut scenario, &mut done);
+            world.compare(&mut want, &done, i / 2);
         };
         i = i + 2;
     };
@@ -84,9 +85,8 @@ public fun fail(parts: vector<vector<vector<u8>>>, last: u64) {
     let mut world = new();
     last.do!(|i| {
         if (succeeds(&steps[2 * i + 1])) {
-            world.step(steps[2 * i]);
-            // A transaction has a bound on its events.
-            if (i % 16 == 15) { scenario.next_tx(@0x0); }
+            let mut done = world.step(steps[2 * i]);
+            world.receive(&mut scenario, &mut done);
         }
     });
     world.step(steps[2 * last]);
@@ -112,10 +112,41 @@ fun new(): World {
     }
 }
 
+/// What a step handed out.
+public struct Done has copy, drop {
+    sender: address,
+    tag: u32,
+    /// What coins are worth, and whose they are.
+    values: vector<u64>,
+    owners: vector<address>,
+}
+
+/// Ends the transaction and takes what it transferred.
+fun receive(self: &mut World, scenario: &mut Scenario, done: &mut Done) {
+    done.values.length().do!(|_| done.owners.push_back(done.sender));
+    let effects = scenario.next_tx(@0x0);
+    let (ids, owners) = effects.transferred_to_account().into_keys_values();
+    ids.length().do!(|i| {
+        let (id, owner) = (ids[i], owners[i]);
+        if (done.tag == 13) {
+            assert!(owner == done.sender, COINS * BILLION);
+            self.node_badges.push_back(scenario.take_from_address_by_id(owner, id));
+        } else if (done.tag == 26) {
+            assert!(owner == done.sender, COINS * BILLION);
+            self.task_badges.push_back(scenario.take_from_address_by_id(owner, id));
+        } else {
+            let coin: Coin<SUI> = scenario.take_from_address_by_id(owner, id);
+            done.values.push_back(coin.burn_for_testing());
+            done.owners.push_back(owner);
+        };
+    });
+}
+
 // What is compared.
 
-fun compare(self: &World, want: vector<u8>, coins: &vector<u64>, step: u64) {
-    let b = &mut bcs::new(want);
+fun compare_events(_self: &World, want: vector<u8>, step: u64): BCS {
+    let mut want = bcs::new(want);
+    let b = &mut want;
     let at = step * 1000;
     b.peel_u64();
     assert!(event::num_events() == b.peel_u32(), EVENT_COUNT * BILLION + at);
@@ -123,7 +154,12 @@ fun compare(self: &World, want: vector<u8>, coins: &vector<u64>, step: u64) {
         let tag = b.peel_u8();
         check(driver_events::of_type(tag), b.peel_vec_u8(), EVENTS * BILLION + at + i);
     });
-    assert!(b.peel_vec_u64() == *coins, COINS * BILLION + at);
+    want
+}
+
+fun compare(self: &World, b: &mut BCS, done: &Done, step: u64) {
+    let at = step * 1000;
+    assert!(b.peel_vec_address() == done.owners && b.peel_vec_u64() == done.values, COINS * BILLION + at);
     b.peel_vec_length().do!(|i| {
         let bytes = self.bytes_of(b);
         check(bytes, b.peel_vec_u8(), OBJECTS * BILLION + at + i);
@@ -182,20 +218,22 @@ fun bytes_of_named(self: &World, b: &mut BCS, kind: u32): vector<u8> {
     }
 }
 
-// Calls. Each returns the coins that left.
+// Calls. Each returns what the coins are worth that came back in hand.
 
-fun step(self: &mut World, bytes: vector<u8>): vector<u64> {
+fun step(self: &mut World, bytes: vector<u8>): Done {
     let mut b = bcs::new(bytes);
     let tx = args::peel_tx(&mut b);
     self.clock.set_for_testing(tx.clock_ms());
     let tag = b.peel_enum_tag();
     let b = &mut b;
-    if (tag < 13) self.admin_call(&tx, tag, b)
-    else if (tag < 25) self.node_call(&tx, tag, b)
-    else if (tag < 35) self.offer_call(&tx, tag, b)
-    else if (tag < 48) self.stack_call(&tx, tag, b)
-    else if (tag < 59) self.claim_call(&tx, tag, b)
-    else self.dispute_call(&tx, tag, b)
+    let values =
+        if (tag < 13) self.admin_call(&tx, tag, b)
+        else if (tag < 25) self.node_call(&tx, tag, b)
+        else if (tag < 35) self.offer_call(&tx, tag, b)
+        else if (tag < 48) self.stack_call(&tx, tag, b)
+        else if (tag < 59) self.claim_call(&tx, tag, b)
+        else self.dispute_call(&tx, tag, b);
+    Done { sender: tx.sender(), tag, values, owners: vector[] }
 }
 
 fun stack_at(self: &World, id: address): u64 { self.stacks.find_index!(|stack| stack.addr() == id).destroy_some() }
@@ -234,8 +272,8 @@ fun admin_call(self: &mut World, tx: &Tx, tag: u32, b: &mut BCS): vector<u64> {
     if (tag == 5) {
         let (to, amount) = (b.peel_address(), b.peel_u64());
         let mut ctx = tx.begin();
-        let coin = admin::pay_from_treasury_impl(&mut self.treasuries[at], &self.caps[other], to, amount, &mut ctx);
-        return vector[coin.burn_for_testing()]
+        admin::pay_from_treasury(&mut self.treasuries[at], &self.caps[other], to, amount, &mut ctx);
+        return vector[]
     };
     if (tag == 7) {
         admin::migrate_treasury(&self.dbs[at], &mut self.treasuries[other]);
@@ -283,21 +321,22 @@ fun node_call(self: &mut World, tx: &Tx, tag: u32, b: &mut BCS): vector<u64> {
         let treasury = &mut self.treasuries[args::peel_index(b)];
         let coin = args::coin(b.peel_u64());
         let (payout, endpoint, key) = (b.peel_address(), args::peel_string(b), b.peel_vec_u8());
-        let badge = node::register_impl(db, treasury, coin, payout, endpoint, key, &mut tx.begin());
-        self.node_badges.push_back(badge);
+        node::register(db, treasury, coin, payout, endpoint, key, &mut tx.begin());
         return vector[]
     };
     if (tag == 22) {
         node::settle_bookings(db, b.peel_u64(), &self.clock);
         return vector[]
     };
-    if (tag == 23) return vector[node::withdraw_due_impl(db, &mut tx.begin()).burn_for_testing()];
+    if (tag == 23) {
+        node::withdraw_due(db, &mut tx.begin());
+        return vector[]
+    };
     if (tag == 24) {
         treasury::collect(db, &mut self.treasuries[args::peel_index(b)]);
         return vector[]
     };
     let badge = &self.node_badges[args::peel_badge(b)];
-    if (tag == 21) return vector[node::exit_impl(db, badge, &self.clock, &mut tx.begin()).burn_for_testing()];
     match (tag) {
         14 => node::set_endpoint(db, badge, args::peel_string(b), &tx.begin()),
         15 => node::set_payout(db, badge, b.peel_address(), &tx.begin()),
@@ -323,7 +362,8 @@ fun node_call(self: &mut World, tx: &Tx, tag: u32, b: &mut BCS): vector<u64> {
                 &tx.begin(),
             )
         },
-        _ => node::disable(db, badge, &self.clock, &tx.begin()),
+        20 => node::disable(db, badge, &self.clock, &tx.begin()),
+        _ => node::exit(db, badge, &self.clock, &mut tx.begin()),
     };
     vector[]
 }
@@ -336,8 +376,7 @@ fun offer_call(self: &mut World, tx: &Tx, tag: u32, b: &mut BCS): vector<u64> {
         return vector[]
     };
     if (tag == 26) {
-        let badge = new_task(db, tx, b);
-        self.task_badges.push_back(badge);
+        new_task(db, tx, b);
         return vector[]
     };
     if (tag == 34) {
@@ -369,40 +408,37 @@ fun offer_call(self: &mut World, tx: &Tx, tag: u32, b: &mut BCS): vector<u64> {
     vector[]
 }
 
-fun new_task(db: &mut AtomaDb<SUI>, tx: &Tx, b: &mut BCS): TaskBadge {
+fun new_task(db: &mut AtomaDb<SUI>, tx: &Tx, b: &mut BCS) {
     let (role, model, level, exact) = (b.peel_u8(), b.peel_u64(), b.peel_u8(), b.peel_bool());
     let price_ceiling = b.peel_u64();
     let (input, output) = (b.peel_u64(), b.peel_u64());
     let (surcharge_permille, min_collateral, min_reputation) = (b.peel_u64(), b.peel_u64(), b.peel_u64());
     let (whitelist, echelons) = (b.peel_vec_u64(), b.peel_vec_u64());
     let (p_min_ppb, p_stat_ppb, verifiers, records) = (b.peel_u64(), b.peel_u64(), b.peel_u64(), b.peel_u64());
-    let audit = task_row::new_audit_terms(
-        p_min_ppb,
-        p_stat_ppb,
-        verifiers,
-        records,
-        b.peel_u64(),
-        b.peel_u64(),
-        b.peel_u64(),
-    );
-    let mut ctx = tx.begin();
-    let row = task_row::new_task(
-        db.tasks() + 1,
-        ctx.sender(),
+    let (min_claim, challenge_ms, hold_ms) = (b.peel_u64(), b.peel_u64(), b.peel_u64());
+    task::create(
+        db,
         role,
         model,
         level,
         exact,
         price_ceiling,
-        task_row::new_weights(input, output),
+        input,
+        output,
         surcharge_permille,
         min_collateral,
         min_reputation,
         whitelist,
         echelons,
-        audit,
-    );
-    task::create_impl(db, row, &mut ctx)
+        p_min_ppb,
+        p_stat_ppb,
+        verifiers,
+        records,
+        min_claim,
+        challenge_ms,
+        hold_ms,
+        &mut tx.begin(),
+    )
 }
 
 fun stack_call(self: &mut World, tx: &Tx, tag: u32, b: &mut BCS): vector<u64> {
@@ -421,9 +457,8 @@ fun stack_call(self: &mut World, tx: &Tx, tag: u32, b: &mut BCS): vector<u64> {
     let (db, stack) = (&self.dbs[db], &mut self.stacks[at]);
     match (tag) {
         36 => {
-            let mut coin = args::coin(b.peel_u64());
-            stack::top_up_impl(db, stack, &mut coin, b.peel_u64(), &self.clock, &tx.begin());
-            return change(coin)
+            let coin = args::coin(b.peel_u64());
+            stack::top_up(db, stack, coin, b.peel_u64(), &self.clock, &mut tx.begin())
         },
         37 => {
             let (node, units, max_price, nonce) = (b.peel_u64(), b.peel_u64(), b.peel_u64(), b.peel_u64());
@@ -546,24 +581,12 @@ fun resolve_call(self: &mut World, tx: &Tx, tag: u32, b: &mut BCS): vector<u64> 
     let (db, beacon, stack) = (&mut self.dbs[db], &self.beacons[beacon], &mut self.stacks[at]);
     match (tag) {
         49 => claim::resolve_pay(db, beacon, stack, node, &self.clock),
-        50 => return paid(claim::resolve_audit_impl(db, beacon, stack, node, &self.clock, &mut tx.begin())),
+        50 => claim::resolve_audit(db, beacon, stack, node, &self.clock, &mut tx.begin()),
         51 => {
-            let mut coin = args::coin(b.peel_u64());
+            let coin = args::coin(b.peel_u64());
             let (record, index, proof) = (b.peel_vec_u8(), b.peel_u64(), b.peel_vec_vec_u8());
             let ctx = tx.begin();
-            claim::challenge_record_impl(
-                db,
-                beacon,
-                stack,
-                node,
-                &mut coin,
-                record,
-                index,
-                proof,
-                &self.clock,
-                &ctx,
-            );
-            return change(coin)
+            claim::challenge_record(db, beacon, stack, node, coin, record, index, proof, &self.clock, &ctx)
         },
         _ => claim::release_claim(db, beacon, stack, node, &self.clock),
     };
@@ -583,23 +606,12 @@ fun resolve_dispute(
     let (db, beacon, dispute) = (&mut self.dbs[db], &self.beacons[beacon], &mut self.disputes[at]);
     match (tag) {
         49 => dispute::resolve_pay(db, beacon, dispute, &self.clock),
-        50 => return paid(dispute::resolve_audit_impl(db, beacon, dispute, &self.clock, &mut tx.begin())),
+        50 => dispute::resolve_audit(db, beacon, dispute, &self.clock, &mut tx.begin()),
         51 => {
-            let mut coin = args::coin(b.peel_u64());
+            let coin = args::coin(b.peel_u64());
             let (record, index, proof) = (b.peel_vec_u8(), b.peel_u64(), b.peel_vec_vec_u8());
             let ctx = tx.begin();
-            dispute::challenge_record_impl(
-                db,
-                beacon,
-                dispute,
-                &mut coin,
-                record,
-                index,
-                proof,
-                &self.clock,
-                &ctx,
-            );
-            return change(coin)
+            dispute::challenge_record(db, beacon, dispute, coin, record, index, proof, &self.clock, &ctx)
         },
         _ => dispute::release_claim(db, dispute, &self.clock),
     };
@@ -723,13 +735,13 @@ fun answer(self: &mut World, tx: &Tx, b: &mut BCS): vector<u64> {
     let (stack, at) = (self.stack_at(stack), self.dispute_at(id));
     let blob = tx.peel_blob(b);
     let record = b.peel_vec_u8();
-    dispute::answer_served_impl(
+    dispute::answer_served(
         &mut self.dbs[db],
         &self.beacons[beacon],
         &mut self.stacks[stack],
         &mut self.disputes[at],
         &self.node_badges[badge],
-        stored_blob::read(&blob),
+        &blob,
         record,
         &self.clock,
     );
@@ -740,18 +752,10 @@ fun answer(self: &mut World, tx: &Tx, b: &mut BCS): vector<u64> {
 fun refuse(self: &mut World, tx: &Tx, b: &mut BCS): vector<u64> {
     let (db, stack, id) = (args::peel_index(b), b.peel_address(), b.peel_address());
     let (stack, at, badge) = (self.stack_at(stack), self.dispute_at(id), args::peel_badge(b));
-    let mut coin = args::coin(b.peel_u64());
+    let coin = args::coin(b.peel_u64());
     let (db, stack, dispute) = (&mut self.dbs[db], &mut self.stacks[stack], &mut self.disputes[at]);
-    dispute::answer_refused_impl(
-        db,
-        stack,
-        dispute,
-        &self.node_badges[badge],
-        &mut coin,
-        b.peel_u8(),
-        &tx.begin(),
-    );
-    change(coin)
+    dispute::answer_refused(db, stack, dispute, &self.node_badges[badge], coin, b.peel_u8(), &tx.begin());
+    vector[]
 }
 
 fun acknowledge(self: &mut World, b: &mut BCS): vector<u64> {

@@ -29,6 +29,8 @@ public fun peel_tx(b: &mut BCS): Tx {
     Tx { tx, sender, epoch, clock_ms }
 }
 
+public fun sender(self: &Tx): address { self.sender }
+
 public fun clock_ms(self: &Tx): u64 { self.clock_ms }
 
 /// Makes the transaction's context. What else takes ids must be made before.
