@@ -8,42 +8,16 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { dumpMovePackage, MovePackageFetcher, testMovePackage } from '@zktx.io/sui-move-builder/full';
+import { dumpMovePackage, testMovePackage } from '@zktx.io/sui-move-builder/full';
+import { LocalFetcher, ansiColor, network, readPackage } from './package.mjs';
 
 const contracts = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../contracts');
 const market = path.join(contracts, 'atoma');
 const framework = path.join(contracts, 'framework/tests');
-const network = 'mainnet';
-const ansiColor = false;
-
-function readPackage(dir, withTests) {
-  const files = {};
-  for (const name of fs.readdirSync(dir, { recursive: true })) {
-    const wanted = name.endsWith('.move') ? withTests || !name.startsWith('tests/') : name === 'Move.toml';
-    if (wanted && !name.startsWith('build/')) files[name] = fs.readFileSync(path.join(dir, name), 'utf8');
-  }
-  return files;
-}
 
 function withTestFiles(files, tests) {
   const named = tests.map((file, i) => [`tests/${i}_${path.basename(file)}`, fs.readFileSync(file, 'utf8')]);
   return { ...files, ...Object.fromEntries(named) };
-}
-
-class LocalFetcher extends MovePackageFetcher {
-  constructor(root) {
-    super();
-    this.fetchLocal = async (name) => readPackage(path.resolve(root, name), false);
-  }
-  async fetch(url) {
-    throw new Error(`the package must build offline, but asks for ${url}`);
-  }
-  async fetchFile() {
-    return null;
-  }
-  getResolvedSha() {
-    return undefined;
-  }
 }
 
 function fail(step, { category, code, error, output }) {
@@ -53,7 +27,7 @@ function fail(step, { category, code, error, output }) {
 
 async function build(root) {
   const fetcher = new LocalFetcher(root);
-  const built = await dumpMovePackage({ files: readPackage(root, false), fetcher, network, ansiColor });
+  const built = await dumpMovePackage({ files: readPackage(root), fetcher, network, ansiColor });
   if (built.error) fail('build', built);
   console.log(`move build: ${path.relative(contracts, root)}: ${built.modules.length} modules`);
 }
@@ -82,5 +56,5 @@ const packages = tests ? [market] : [market, framework];
 for (const root of packages) {
   if (wants('build')) await build(root);
   if (!wants('test')) continue;
-  await test(root, tests ? withTestFiles(readPackage(root, false), tests) : readPackage(root, true));
+  await test(root, tests ? withTestFiles(readPackage(root), tests) : readPackage(root, true));
 }

@@ -9,6 +9,9 @@ use crate::vm::{Module, Verdicts, Vm};
 use anyhow::{Context, Result, anyhow};
 use std::collections::BTreeMap;
 
+/// Sequences that are played, then compared, before the next ones.
+const TOGETHER: usize = 64;
+
 /// Candidates for a smaller sequence that one run of the VM tries.
 const CANDIDATES: usize = 24;
 const ROUNDS: usize = 14;
@@ -75,33 +78,38 @@ impl Shares {
     }
 }
 
-/// Plays, runs and compares; the first disagreement is made small.
+/// Plays, runs and compares, some sequences at a time; `progress` gets how many were compared. Ends after the first
+/// that disagree, of which the first is made small.
 ///
 /// # Errors
 /// If the model breaks a rule, or the VM cannot run.
-pub fn run(vm: &Vm, wanted: Wanted) -> Result<Agreement> {
+pub fn run(vm: &Vm, wanted: Wanted, mut progress: impl FnMut(usize)) -> Result<Agreement> {
     let mut agreement = Agreement::default();
-    let (mut shares, mut sequences, mut modules) = (Shares::default(), Vec::new(), Vec::new());
-    for at in 0..wanted.sequences {
-        let seed = wanted.seed.wrapping_add(at);
-        let play = audit::play(seed, wanted.ops)
-            .map_err(|(violation, _)| anyhow!("{violation}; see `cargo xtask audit --seed {seed}`"))?;
-        agreement.coverage.merge(&play.coverage);
-        let sequence = Sequence::play(format!("conformance_{seed}"), &play.steps, wanted.scope)?;
-        let chosen = shares.choose(&sequence, wanted.aborts);
-        agreement.aborts += chosen.len();
-        agreement.aborts_all += sequence.aborts().count();
-        modules.push(Module { name: sequence.name.clone(), source: sequence.source(&chosen, false)? });
-        sequences.push(sequence);
+    let mut shares = Shares::default();
+    let seeds: Vec<u64> = (0..wanted.sequences).map(|at| wanted.seed.wrapping_add(at)).collect();
+    for seeds in seeds.chunks(TOGETHER) {
+        let (mut sequences, mut modules) = (Vec::new(), Vec::new());
+        for seed in seeds {
+            let play = audit::play(*seed, wanted.ops)
+                .map_err(|(violation, _)| anyhow!("{violation}; see `cargo xtask audit --seed {seed}`"))?;
+            agreement.coverage.merge(&play.coverage);
+            let sequence = Sequence::play(format!("conformance_{seed}"), &play.steps, wanted.scope)?;
+            let chosen = shares.choose(&sequence, wanted.aborts);
+            agreement.aborts += chosen.len();
+            agreement.aborts_all += sequence.aborts().count();
+            modules.push(Module { name: sequence.name.clone(), source: sequence.source(&chosen, false)? });
+            sequences.push(sequence);
+        }
+        agreement.sequences += sequences.len();
+        agreement.disagreements = disagreements(&vm.run(&modules)?, &sequences);
+        if let Some(first) = agreement.disagreements.first_mut() {
+            *first = shrink(vm, first)?;
+            break;
+        }
+        progress(agreement.sequences);
     }
-    agreement.sequences = sequences.len();
     agreement.succeeded = agreement.coverage.succeeded();
     agreement.kinds = shares.chosen.len();
-    let verdicts = vm.run(&modules)?;
-    agreement.disagreements = disagreements(&verdicts, &sequences);
-    if let Some(first) = agreement.disagreements.first_mut() {
-        *first = shrink(vm, first)?;
-    }
     Ok(agreement)
 }
 

@@ -86,7 +86,8 @@ fn run_conformance(words: &[&str]) -> Result<bool> {
     };
     let started = Instant::now();
     let vm = Vm::new(&root(), &target())?;
-    let found = conform::run(&vm, wanted)?;
+    let found =
+        conform::run(&vm, wanted, |done| eprintln!("{done} of {} sequences agree", wanted.sequences))?;
     println!(
         "{} sequences: {} operations that succeed and {} of {} that abort ({} kinds), in {:.1} s; seed {}",
         found.sequences,

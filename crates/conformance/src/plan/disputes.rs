@@ -104,8 +104,9 @@ impl Director {
     }
 
     fn body(&mut self) -> Vec<u8> {
-        let bytes = match self.dice.below(24) {
+        let bytes = match self.dice.below(60) {
             0 => self.dice.of([0, 12_288, 20_000]),
+            1 if self.dice.one_in(4) => self.dice.of([98_304, 98_305]),
             _ => 1 + self.dice.index(40),
         };
         vec![b'{'; bytes]

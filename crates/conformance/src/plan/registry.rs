@@ -222,7 +222,7 @@ impl Director {
             min_collateral: self.dice.of([0, 0, 0, params.min_collateral.0 + 1, 1_000_000_000_000_001]),
             min_reputation: self.dice.of([0, 0, 50, 100, 101]),
             whitelist: vec![1; self.dice.of([0, 0, 1, 64, 65])],
-            echelons: self.dice.of([[0].as_slice(), &[1, 2], &[65_535], &[65_536], &[1, 1], &[]]).to_vec(),
+            echelons: self.echelons(),
             p_min_ppb: self.dice.of([0, 1_000_000_000, 1_000_000_001]),
             p_stat_ppb: self.dice.of([0, 1_000_000_000, 1_000_000_001]),
             verifiers: self.dice.of([0, 1, 2, 4, 5]),
@@ -232,6 +232,18 @@ impl Director {
             hold_ms: self.dice.of([0, params.hold_ms, params.hold_ms + params.unit_ms, 100_000_001_000]),
         };
         Planned::new(creator(0), op)
+    }
+
+    fn echelons(&mut self) -> Vec<u64> {
+        match self.dice.below(10) {
+            0 => (0..self.dice.of([16, 17])).collect(),
+            1 => vec![65_536],
+            2 => vec![1, 1],
+            3 => Vec::new(),
+            4 => vec![65_535],
+            5 | 6 => vec![1, 2],
+            _ => vec![0],
+        }
     }
 
     fn upgrade_call(&mut self) -> Option<Planned> {

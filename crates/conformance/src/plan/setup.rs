@@ -86,7 +86,9 @@ impl Director {
         } else {
             0
         };
-        let count = if db == 0 { SERVERS + verifiers } else { 2 };
+        // Now and then more than a page of slots holds.
+        let crowd = if self.dice.one_in(40) { 66 } else { 0 };
+        let count = if db == 0 { (SERVERS + verifiers).max(crowd) } else { 2 };
         let first = if db == 0 { 0 } else { 100 };
         for n in 0..count {
             let badge = self.badge_ahead(steps);

@@ -136,9 +136,11 @@ impl Spoil for Address {
 
 impl Spoil for String {
     fn spoil(&mut self, spoiler: &mut Spoiler) {
-        match spoiler.dice.below(3) {
+        match spoiler.dice.below(5) {
             0 => self.clear(),
             1 => self.push(' '),
+            2 => self.push('é'),
+            3 => self.push('\u{7f}'),
             _ => self.push_str(&"x".repeat(257)),
         }
     }

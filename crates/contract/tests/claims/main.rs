@@ -6,6 +6,7 @@ mod cheating;
 mod claiming;
 mod disputing;
 mod duties;
+mod earlier;
 mod judging;
 mod layouts;
 mod numbers;
