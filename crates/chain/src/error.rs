@@ -24,7 +24,7 @@ pub enum ChainError {
     Timeout { digest: Digest },
     #[error("not enough gas: need {needed} MIST in one payment, {address} has {available}: send SUI to it")]
     InsufficientGas { address: Address, needed: u64, available: u64 },
-    #[error("not enough coins: need {}, {address} has {}: send the market's coin to it", .needed.display_coins(), .available.display_coins())]
+    #[error("not enough coins: need {}, {address} has {}: send the market's coin to it, or on a devnet `atoma wallet faucet`", .needed.display_coins(), .available.display_coins())]
     InsufficientCoin { address: Address, needed: Amount, available: Amount },
     /// Every coin or badge of the wallet stayed in use.
     #[error("the wallet's {what} stayed in use by other transactions: try again")]

@@ -55,6 +55,10 @@ async fn list(home: &Home, network: &Network, payer: &Payer, json: bool) -> Resu
         say!("{}", serde_json::to_string(&stacks)?);
         return Ok(());
     }
+    if stacks.is_empty() {
+        eprintln!("no stacks yet: `atoma stack buy` buys one");
+        return Ok(());
+    }
     let now = chain.now_ms().await?;
     for view in stacks {
         let state =
