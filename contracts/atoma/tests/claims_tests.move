@@ -80,7 +80,7 @@ fun a_claim_is_paid_after_its_hold() {
     court.close();
 }
 
-#[test, expected_failure(abort_code = 40, location = atoma::claim_release)]
+#[test, expected_failure(abort_code = 40, location = atoma::claim_state)]
 fun a_claim_is_held() {
     let mut court = court::open(2);
     court.settle();
@@ -100,7 +100,7 @@ fun nothing_is_decided_before_the_round() {
     abort
 }
 
-#[test, expected_failure(abort_code = 53, location = atoma::claim_resolve)]
+#[test, expected_failure(abort_code = 53, location = atoma::claim_state)]
 fun a_drawn_claim_is_audited() {
     let mut court = court::open(2);
     court.settle();
@@ -136,14 +136,14 @@ fun an_audit_passes() {
     court.close();
 }
 
-#[test, expected_failure(abort_code = 64, location = atoma::audit_verdict)]
+#[test, expected_failure(abort_code = 64, location = atoma::audit_state)]
 fun a_pass_needs_the_digest() {
     let mut court = audited();
     court.reveal_record();
     let verifier = court.seats()[0];
     let salt = vector::tabulate!(32, |_| 0x55);
     let (pass, none) = (vector[PASS], vector[]);
-    let hash = atoma::audit_verdict::commitment(court.stack().addr(), 1, 0, verifier, &pass, &none, &salt);
+    let hash = atoma::audit_state::commitment(court.stack().addr(), 1, 0, verifier, &pass, &none, &salt);
     let ctx = court::tx(court::wallet(verifier), 70);
     let (db, _, stack, badge, clock) = court.parts_of(verifier);
     audit::commit_verdict(stack, 1, badge, hash, clock);
@@ -275,7 +275,7 @@ fun a_challenge_sends_a_held_claim_to_an_audit() {
     court.close();
 }
 
-#[test, expected_failure(abort_code = 4, location = atoma::claim_settle)]
+#[test, expected_failure(abort_code = 4, location = atoma::claim)]
 fun only_the_node_claims() {
     let mut court = court::open(2);
     court.settle_as(court::user());

@@ -9,7 +9,6 @@ module atoma::court;
 use atoma::admin::{Self, AdminCap};
 use atoma::audit;
 use atoma::audit_state::{Self, Seat};
-use atoma::audit_verdict;
 use atoma::beacon::{Self, Beacon};
 use atoma::claim;
 use atoma::claim_state::Claim;
@@ -19,7 +18,7 @@ use atoma::node::{Self, NodeBadge};
 use atoma::offer;
 use atoma::stack::{Self, Stack};
 use atoma::task;
-use atoma::task_row;
+use atoma::rows;
 use atoma::treasury::Treasury;
 use std::bcs;
 use std::unit_test::destroy;
@@ -106,9 +105,9 @@ public fun open(level: u8): Court {
 }
 
 fun add_task(db: &mut AtomaDb<SUI>, level: u8) {
-    let weights = task_row::new_weights(1_000, 1_000);
-    let terms = task_row::new_audit_terms(0, 0, 0, 0, 0, 0, 0);
-    let row = task_row::new_task(
+    let weights = rows::new_weights(1_000, 1_000);
+    let terms = rows::new_audit_terms(0, 0, 0, 0, 0, 0, 0);
+    let row = rows::new_task(
         1,
         CREATOR,
         0,
@@ -259,7 +258,7 @@ public fun open_all(self: &mut Court, verdict: u8) {
 
 public fun commit(self: &mut Court, verifier: u64, verdict: u8) {
     let round = self.claim().running().round();
-    let hash = audit_verdict::commitment(
+    let hash = audit_state::commitment(
         self.stack.addr(),
         1,
         round,
@@ -291,4 +290,4 @@ fun digests(round: u8, verdict: u8): vector<u8> {
 /// The phase of the audit that runs.
 public fun phase(self: &Court): u8 { self.claim().running().phase() }
 
-public fun is_committing(self: &Court): bool { self.phase() == audit_state::phase_commit() }
+public fun is_committing(self: &Court): bool { self.phase() == audit_state::phase_commit!() }

@@ -5,7 +5,7 @@ module atoma::disputes_tests;
 use atoma::court::{Self, Court};
 use atoma::dispute::{Self, Dispute};
 use atoma::events;
-use atoma::stored_blob;
+use atoma::dispute_state;
 use std::bcs;
 use std::unit_test::{assert_eq, destroy};
 use sui::clock;
@@ -68,7 +68,7 @@ fun open_with(court: &mut Court, blob: &Blob, coin: &mut Coin<SUI>): Dispute<SUI
         db,
         stack,
         EPOCH,
-        stored_blob::read(blob),
+        dispute_state::read(blob),
         coin,
         1,
         0,
@@ -254,7 +254,7 @@ fun a_missing_body_costs_the_bond() {
     court.close();
 }
 
-#[test, expected_failure(abort_code = 77, location = atoma::dispute_duty)]
+#[test, expected_failure(abort_code = 77, location = atoma::dispute_state)]
 fun the_body_is_what_was_signed() {
     let mut court = court::open(0);
     let mut dispute = court.open_dispute();
@@ -265,7 +265,7 @@ fun the_body_is_what_was_signed() {
     abort
 }
 
-#[test, expected_failure(abort_code = 72, location = atoma::dispute_open)]
+#[test, expected_failure(abort_code = 72, location = atoma::dispute_state)]
 fun once_per_request() {
     let mut court = court::open(0);
     destroy(court.open_dispute());
@@ -273,21 +273,21 @@ fun once_per_request() {
     abort
 }
 
-#[test, expected_failure(abort_code = 74, location = atoma::stored_blob)]
+#[test, expected_failure(abort_code = 74, location = atoma::dispute_state)]
 fun not_on_a_deletable_blob() {
     let mut court = court::open(0);
     destroy(open_with(&mut court, &blob(100, 1, true, END_EPOCH, true), &mut court::coin(COIN)));
     abort
 }
 
-#[test, expected_failure(abort_code = 74, location = atoma::stored_blob)]
+#[test, expected_failure(abort_code = 74, location = atoma::dispute_state)]
 fun not_on_an_uncertified_blob() {
     let mut court = court::open(0);
     destroy(open_with(&mut court, &blob(100, 1, false, END_EPOCH, false), &mut court::coin(COIN)));
     abort
 }
 
-#[test, expected_failure(abort_code = 74, location = atoma::stored_blob)]
+#[test, expected_failure(abort_code = 74, location = atoma::dispute_state)]
 fun not_on_a_blob_that_ends_too_soon() {
     let mut court = court::open(0);
     destroy(open_with(&mut court, &blob(100, 1, true, END_EPOCH - 1, false), &mut court::coin(COIN)));

@@ -10,10 +10,9 @@ use atoma::events;
 use atoma::model;
 use atoma::node::{Self, NodeBadge};
 use atoma::offer;
-use atoma::slash;
 use atoma::stack::{Self, Stack};
 use atoma::task;
-use atoma::task_row;
+use atoma::rows;
 use atoma::treasury::Treasury;
 use std::bcs;
 use std::unit_test::{assert_eq, destroy};
@@ -105,7 +104,7 @@ fun with_nodes(level: u8, prices: vector<u64>): World {
     let mut w = market();
     model::add(&mut w.db, b"model".to_string(), 0, SEED, 100, &tx(CREATOR, 2, 0));
     let mut ctx = tx(CREATOR, 3, 0);
-    let row = task_row::new_task(
+    let row = rows::new_task(
         1,
         CREATOR,
         0,
@@ -113,13 +112,13 @@ fun with_nodes(level: u8, prices: vector<u64>): World {
         level,
         true,
         2 * COIN,
-        task_row::new_weights(1_000, 1_000),
+        rows::new_weights(1_000, 1_000),
         5,
         0,
         0,
         vector[],
         vector[0, 3],
-        task_row::new_audit_terms(0, 0, 0, 0, 0, 0, 0),
+        rows::new_audit_terms(0, 0, 0, 0, 0, 0, 0),
     );
     destroy(task::create_impl(&mut w.db, row, &mut ctx));
     let mut n = 0;
@@ -300,7 +299,7 @@ fun a_node_slashed_and_gone() {
     let terms = *w.db.params_at(0);
     let ctx = tx(STRANGER, 60, 0);
     // A tenth of the collateral: half of it is burned, 10 is compensation, the rest waits in the pot.
-    let given = slash::timeout(&mut w.db, 1, &terms, COIN, USER, START_MS, &ctx);
+    let given = node::timeout(&mut w.db, 1, &terms, COIN, USER, START_MS, &ctx);
     assert_eq!(given, 10 * COIN);
     assert_eq!(w.db.node(1).timeout_pot(), 40 * COIN);
     assert_eq!(w.db.node(1).reputation_at(0), 40);
@@ -435,7 +434,7 @@ fun no_purchase_without_verifiers() {
     abort 0
 }
 
-#[test, expected_failure(abort_code = 30, location = atoma::opening)]
+#[test, expected_failure(abort_code = 30, location = atoma::stack)]
 fun no_opening_beyond_the_grant() {
     let w = with_nodes(0, vector[500_000]);
     let (mut stack, _coin) = w.buy(2 * COIN, 2, 0);
@@ -444,7 +443,7 @@ fun no_opening_beyond_the_grant() {
     abort 0
 }
 
-#[test, expected_failure(abort_code = 36, location = atoma::settlement)]
+#[test, expected_failure(abort_code = 36, location = atoma::stack)]
 fun no_settling_above_the_grant() {
     let w = with_nodes(0, vector[500_000]);
     let (mut stack, _coin) = w.buy(2 * COIN, 2, 0);
@@ -454,7 +453,7 @@ fun no_settling_above_the_grant() {
     abort 0
 }
 
-#[test, expected_failure(abort_code = 40, location = atoma::closing)]
+#[test, expected_failure(abort_code = 40, location = atoma::stack_state)]
 fun no_refund_while_vouchers_settle() {
     let mut w = with_nodes(0, vector[500_000]);
     let (mut stack, _coin) = w.buy(2 * COIN, 2, 0);

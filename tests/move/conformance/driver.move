@@ -21,7 +21,7 @@ use atoma::model;
 use atoma::node::{Self, NodeBadge};
 use atoma::offer;
 use atoma::stack::{Self, Stack};
-use atoma::stored_blob;
+use atoma::dispute_state;
 use atoma::task::{Self, TaskBadge};
 use atoma::treasury::{Self, Treasury};
 use atoma::upgrade::{Self, UpgradeLock};
@@ -712,7 +712,7 @@ fun open_dispute(self: &mut World, tx: &Tx, b: &mut BCS): vector<u64> {
         &mut self.dbs[db],
         &mut self.stacks[at],
         epoch,
-        stored_blob::read(&blob),
+        dispute_state::read(&blob),
         &mut coin,
         node,
         hops,
