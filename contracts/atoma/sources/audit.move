@@ -8,7 +8,7 @@ module atoma::audit;
 use atoma::claim;
 use atoma::claim_state;
 use atoma::db::AtomaDb;
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::node::NodeBadge;
 use atoma::stack::Stack;
 use atoma::stack_state::StackState;
@@ -104,5 +104,5 @@ public fun expire<T>(db: &mut AtomaDb<T>, stack: &mut Stack<T>, node: u64, clock
 
 fun check(state: &StackState, badge: &NodeBadge) {
     state.check_version();
-    assert!(badge.badge_db() == state.db(), errors::wrong_db!())
+    require(badge.badge_db() == state.db(), errors::wrong_db!())
 }

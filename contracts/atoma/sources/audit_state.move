@@ -2,7 +2,7 @@
 /// itself. How it ends is in `claim_state`.
 module atoma::audit_state;
 
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::limits;
 use atoma::math;
@@ -117,7 +117,7 @@ public(package) fun late_ms(self: &Audit): u64 { self.late_ms }
 public(package) fun replaced(self: &Audit): bool { self.replaced }
 
 /// Aborts `EWrongPhase` unless the audit is in this phase.
-public(package) fun check_phase(self: &Audit, phase: u8) { assert!(self.phase == phase, errors::wrong_phase!()) }
+public(package) fun check_phase(self: &Audit, phase: u8) { require(self.phase == phase, errors::wrong_phase!()) }
 
 /// Whether a revealed record contains the unit.
 public(package) fun is_met(self: &Audit, offset: u64): bool {
@@ -265,11 +265,11 @@ public(package) fun reveal_record(
 ) {
     audit.check_phase(phase_reveal!());
     let offset = offset_of(audit, which);
-    assert!(location.length() <= limits::location_bytes_max!(), errors::bad_argument!());
-    assert!(!audit.is_met(offset), errors::already_done!());
+    require(location.length() <= limits::location_bytes_max!(), errors::bad_argument!());
+    require(!audit.is_met(offset), errors::already_done!());
     let shown = message::prove(record, index, proof, count, root);
     let (units, total_units) = (shown.units(), shown.total_units());
-    assert!(contains(units, total_units, offset), errors::bad_proof!());
+    require(contains(units, total_units, offset), errors::bad_proof!());
     let deadline_ms = math::add(clock_ms, terms.params().commit_ms());
 
     let round = audit.round;
@@ -293,15 +293,15 @@ public(package) fun reveal_record(
 
 /// Publishes a part of a drawn record on chain, for verifiers who cannot read its blob. Stores nothing.
 public(package) fun post_part(audit: &Audit, terms: &Terms, which: u64, part: vector<u8>) {
-    assert!(audit.phase != phase_verdict!(), errors::wrong_phase!());
+    require(audit.phase != phase_verdict!(), errors::wrong_phase!());
     offset_of(audit, which);
-    assert!(!part.is_empty() && part.length() <= limits::part_bytes_max!(), errors::bad_argument!());
+    require(!part.is_empty() && part.length() <= limits::part_bytes_max!(), errors::bad_argument!());
 
     events::record_part(terms.target(), terms.node(), which, part);
 }
 
 fun offset_of(audit: &Audit, which: u64): u64 {
-    assert!(which < audit.offsets.length(), errors::bad_argument!());
+    require(which < audit.offsets.length(), errors::bad_argument!());
     audit.offsets[which]
 }
 
@@ -323,7 +323,7 @@ public(package) fun commit_verdict(
 ) {
     audit.check_phase(phase_commit!());
     let index = seat_of(audit, verifier);
-    assert!(audit.current()[index].state == seated!(), errors::already_committed!());
+    require(audit.current()[index].state == seated!(), errors::already_committed!());
     limits::check_hash(&commit);
     let deadline_ms = verdict_deadline_ms(terms, clock_ms);
 
@@ -387,7 +387,7 @@ fun seat_of(audit: &Audit, verifier: u64): u64 {
     let index = audit.current().find_index!(|seat| {
         seat.verifier == verifier && seat.state != silent!()
     });
-    assert!(index.is_some(), errors::not_seated!());
+    require(index.is_some(), errors::not_seated!());
     index.destroy_some()
 }
 
@@ -400,10 +400,10 @@ fun check_opened(
     digests: &vector<u8>,
     salt: &vector<u8>,
 ) {
-    assert!(seat.state == committed!(), errors::already_done!());
-    assert!(salt.length() == SALT_BYTES, errors::bad_argument!());
-    assert!(verdicts.length() == audit.records.length(), errors::bad_argument!());
-    assert!(verdicts.all!(|verdict| is_verdict(*verdict)), errors::bad_argument!());
+    require(seat.state == committed!(), errors::already_done!());
+    require(salt.length() == SALT_BYTES, errors::bad_argument!());
+    require(verdicts.length() == audit.records.length(), errors::bad_argument!());
+    require(verdicts.all!(|verdict| is_verdict(*verdict)), errors::bad_argument!());
     let hash = commitment(
         terms.target(),
         count,
@@ -413,7 +413,7 @@ fun check_opened(
         digests,
         salt,
     );
-    assert!(&seat.commit == &hash, errors::bad_commitment!());
+    require(&seat.commit == &hash, errors::bad_commitment!());
     check_digests(terms.exact(), audit, verdicts, digests);
 }
 
@@ -422,14 +422,14 @@ fun check_digests(exact: bool, audit: &Audit, verdicts: &vector<u8>, digests: &v
     let mut at = 0;
     verdicts.length().do!(|i| {
         if (exact && is_pass(verdicts[i])) {
-            assert!(digests.length() - at >= DIGEST_BYTES, errors::bad_digest!());
+            require(digests.length() - at >= DIGEST_BYTES, errors::bad_digest!());
             let own = hash::blake2b256(&slice(digests, at));
             let other = slice(digests, at + HASH_BYTES);
-            assert!(&work_of(audit.round(), own, other) == audit.records()[i].work(), errors::bad_digest!());
+            require(&work_of(audit.round(), own, other) == audit.records()[i].work(), errors::bad_digest!());
             at = at + DIGEST_BYTES;
         };
     });
-    assert!(at == digests.length(), errors::bad_digest!());
+    require(at == digests.length(), errors::bad_digest!());
 }
 
 /// `work = H(H(D_1) ‖ H(D_2))` of the hash of this round's digest and the other's hash.
@@ -489,8 +489,8 @@ public(package) fun overruled(audit: &Audit, is_pass: bool): vector<u64> {
 
 /// Notes that the running phase's deadline has passed, else `ENotLate`; once, else `EAlreadyDone`.
 public(package) fun mark_late(audit: &mut Audit, terms: &Terms, clock_ms: u64) {
-    assert!(audit.late_ms == 0, errors::already_done!());
-    assert!(clock_ms > audit.deadline_ms, errors::not_late!());
+    require(audit.late_ms == 0, errors::already_done!());
+    require(clock_ms > audit.deadline_ms, errors::not_late!());
 
     audit.late_ms = clock_ms;
     events::marked_late(terms.target(), terms.node(), clock_ms);

@@ -8,7 +8,7 @@ use atoma::beacon::Beacon;
 use atoma::claim_state::{Self, Claim, Queued};
 use atoma::db::AtomaDb;
 use atoma::draw;
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::limits;
 use atoma::math;
@@ -56,26 +56,13 @@ public fun resolve_audit<T>(
     clock: &Clock,
     ctx: &mut TxContext,
 ) {
-    let fee = resolve_audit_impl(db, beacon, stack, node, clock, ctx);
-    fee.do!(|coin| transfer::public_transfer(coin, ctx.sender()))
-}
-
-/// `resolve_audit` with the fee returned, if there is one.
-public(package) fun resolve_audit_impl<T>(
-    db: &mut AtomaDb<T>,
-    beacon: &Beacon,
-    stack: &mut Stack<T>,
-    node: u64,
-    clock: &Clock,
-    ctx: &mut TxContext,
-): Option<Coin<T>> {
     let (id, state, now) = (stack.addr(), stack.state_mut(), clock.timestamp_ms());
     check(db, beacon, state);
     let terms = terms(id, state, node);
     let step = claim_state::open_audit(db, beacon, &terms, claim_mut(state, node), now, ctx);
     finish(id, state, node, &step, now);
     let fee = step.to_caller();
-    if (fee == 0) option::none() else option::some(stack.take(fee).into_coin(ctx))
+    if (fee > 0) transfer::public_transfer(stack.take(fee).into_coin(ctx), ctx.sender())
 }
 
 /// Challenges a leaf of the channel's held claim, once, in the first `challenge_ms` after it was resolved. By the
@@ -94,34 +81,14 @@ public fun challenge_record<T>(
     clock: &Clock,
     ctx: &TxContext,
 ) {
-    challenge_record_impl(db, beacon, stack, node, &mut coin, record, index, proof, clock, ctx);
-    stack::return_change(coin, ctx)
-}
-
-/// `challenge_record` that takes the bond out of the coin.
-public(package) fun challenge_record_impl<T>(
-    db: &mut AtomaDb<T>,
-    beacon: &Beacon,
-    stack: &mut Stack<T>,
-    node: u64,
-    coin: &mut Coin<T>,
-    record: vector<u8>,
-    index: u64,
-    proof: vector<vector<u8>>,
-    clock: &Clock,
-    ctx: &TxContext,
-) {
     let (id, state, now) = (stack.addr(), stack.state_mut(), clock.timestamp_ms());
     check(db, beacon, state);
-    assert!(ctx.sender() == state.owner(), errors::not_authorized!());
+    require(ctx.sender() == state.owner(), errors::not_authorized!());
     let terms = terms(id, state, node);
     let claim = claim_mut(state, node);
-    let checked = claim_state::check_challenge(db, &terms, claim, record, index, &proof, now);
-    let bond = checked.challenge_bond();
-    assert!(coin.value() >= bond, errors::insufficient_payment!());
-
-    claim_state::start_challenge(db, beacon, &terms, claim, checked, now);
-    stack.put(coin.balance_mut().split(bond))
+    let bond = claim_state::challenge(db, beacon, &terms, claim, record, index, &proof, coin.value(), now);
+    stack.put(coin.balance_mut().split(bond));
+    stack::return_change(coin, ctx)
 }
 
 /// Pays the channel's claim after its hold, or returns it to escrow if the node was convicted since. Then the queued
@@ -160,13 +127,13 @@ public(package) fun terms(stack: address, state: &StackState, node: u64): Terms 
 /// The channel's claim, else `ENoClaim`.
 public(package) fun claim(state: &StackState, node: u64): &Claim {
     let claim = state.channel(node).claim();
-    assert!(claim.is_some(), errors::no_claim!());
+    require(claim.is_some(), errors::no_claim!());
     claim.borrow()
 }
 
 public(package) fun claim_mut(state: &mut StackState, node: u64): &mut Claim {
     let claim = state.channel_mut(node).claim_mut();
-    assert!(claim.is_some(), errors::no_claim!());
+    require(claim.is_some(), errors::no_claim!());
     claim.borrow_mut()
 }
 
@@ -189,7 +156,7 @@ public(package) fun do_release_claim<T>(
 ) {
     check(db, beacon, state);
     let row = state.channel(node);
-    assert!(row.claim().is_some() || row.queued().is_some(), errors::no_claim!());
+    require(row.claim().is_some() || row.queued().is_some(), errors::no_claim!());
     if (row.claim().is_some()) release(db, stack, state, node, clock_ms);
     promote(db, beacon, stack, state, node, clock_ms);
 }
@@ -337,22 +304,22 @@ public(package) fun do_settle<T>(
     ctx: &TxContext,
 ) {
     check(db, beacon, state);
-    assert!(state.level() == 2, errors::wrong_level!());
+    require(state.level() == 2, errors::wrong_level!());
     limits::check_hash(&root);
     let row = state.channel(node);
     let before = acknowledged(row);
     if (units <= before) return;
     let owner = db.node(node);
-    assert!(ctx.sender() == owner.owner(), errors::not_authorized!());
-    assert!(owner.convictions() == 0, errors::convicted!());
+    require(ctx.sender() == owner.owner(), errors::not_authorized!());
+    require(owner.convictions() == 0, errors::convicted!());
     let voucher = stack::new_settlement(node, units, count, root);
     stack::check_voucher(stack, state, row, owner, before, &voucher, signature, clock_ms);
     let is_last = clock_ms >= state.channel_end_ms(row, owner);
-    assert!(is_last || has_verifiers(db, state, owner.owner()), errors::not_enough_verifiers!());
+    require(is_last || has_verifiers(db, state, owner.owner()), errors::not_enough_verifiers!());
     let price = row.price();
     let amount = math::sub(math::cost(units, price), math::cost(claimed(row), price));
     let is_covered = draw::is_covered(state.params(), state.exact(), amount, owner.collateral());
-    assert!(is_covered, errors::claim_too_large!());
+    require(is_covered, errors::claim_too_large!());
 
     enqueue(db, beacon, stack, state, node, claim_state::new_queued(units, count, root), clock_ms);
 }
@@ -386,7 +353,7 @@ fun enqueue<T>(
     stack_state::emit_reserves(stack, &changed);
     if (row.claim().is_some()) return;
     let amount = cost_ahead(&row, units);
-    assert!(!is_too_small(state, &row, amount, clock_ms), errors::claim_too_small!());
+    require(!is_too_small(state, &row, amount, clock_ms), errors::claim_too_small!());
     promote(db, beacon, stack, state, node, clock_ms);
 }
 

@@ -7,7 +7,7 @@ use atoma::audit_state::{Self, Audit};
 use atoma::beacon::Beacon;
 use atoma::db::AtomaDb;
 use atoma::draw;
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::math;
 use atoma::message;
@@ -115,12 +115,12 @@ public(package) fun convictions(self: &Claim): u64 { self.convictions }
 
 /// The audit that runs, else `EWrongPhase`.
 public(package) fun running(self: &Claim): &Audit {
-    assert!(self.state == audited!() && self.audit.is_some(), errors::wrong_phase!());
+    require(self.state == audited!() && self.audit.is_some(), errors::wrong_phase!());
     self.audit.borrow()
 }
 
 public(package) fun running_mut(self: &mut Claim): &mut Audit {
-    assert!(self.state == audited!() && self.audit.is_some(), errors::wrong_phase!());
+    require(self.state == audited!() && self.audit.is_some(), errors::wrong_phase!());
     self.audit.borrow_mut()
 }
 
@@ -152,24 +152,6 @@ public(package) fun hold(self: &mut Claim, clock_ms: u64) {
 /// Its audit runs.
 public(package) fun set_audited(self: &mut Claim, audit: Audit) {
     self.state = audited!();
-    self.audit = option::some(audit);
-}
-
-/// It waits for another round, which seats verifiers of now for the challenged record.
-public(package) fun challenge(
-    self: &mut Claim,
-    round: u64,
-    made_ms: u64,
-    sizes: vector<u64>,
-    bond: u64,
-    audit: Audit,
-) {
-    self.state = challenged_state!();
-    self.challenged = true;
-    self.round = round;
-    self.made_ms = made_ms;
-    self.sizes = sizes;
-    self.bond = bond;
     self.audit = option::some(audit);
 }
 
@@ -243,9 +225,9 @@ public(package) fun announce(terms: &Terms, claim: &Claim) {
 
 /// A claim that was not drawn is held, else `EDrawn`.
 public(package) fun resolve_pay(beacon: &Beacon, terms: &Terms, claim: &mut Claim, clock_ms: u64) {
-    assert!(claim.state == waiting!(), errors::no_claim!());
+    require(claim.state == waiting!(), errors::no_claim!());
     let seed = seed(beacon, terms, claim);
-    assert!(!draw::is_drawn(&seed, claim.p_ppb), errors::drawn!());
+    require(!draw::is_drawn(&seed, claim.p_ppb), errors::drawn!());
 
     claim.hold(clock_ms);
     events::claim_held(terms.target(), terms.node(), clock_ms);
@@ -265,7 +247,7 @@ public(package) fun open_audit<T>(
     // A claim of a node convicted since is void already, and not to be spent on.
     let is_waiting = claim.state == waiting!();
     let is_void = is_waiting && db.node(terms.node()).convictions() != claim.convictions();
-    assert!(!is_void, errors::convicted!());
+    require(!is_void, errors::convicted!());
     let seed = seed(beacon, terms, claim);
     let offsets = audited_offsets(terms, claim, &seed);
     let mut audit = audit_state::new(seed, offsets);
@@ -290,72 +272,58 @@ fun seed(beacon: &Beacon, terms: &Terms, claim: &Claim): vector<u8> {
 /// The drawn units of a drawn claim, or the challenged one; other claims are not audited.
 fun audited_offsets(terms: &Terms, claim: &Claim, seed: &vector<u8>): vector<u64> {
     if (claim.state == challenged_state!()) return *claim.audit.borrow().offsets();
-    assert!(claim.state == waiting!(), errors::no_claim!());
-    assert!(draw::is_drawn(seed, claim.p_ppb), errors::not_drawn!());
+    require(claim.state == waiting!(), errors::no_claim!());
+    require(draw::is_drawn(seed, claim.p_ppb), errors::not_drawn!());
     draw::offsets(seed, claim.from_units, claim.to_units, terms.params().records())
 }
 
 // The owner has a record re-executed that chance did not draw.
 
-/// A challenge that may be made.
-public struct Checked has drop {
-    leaf: vector<u8>,
-    /// Last unit of the record, which names it.
-    offset: u64,
-    bond: u64,
-    sizes: vector<u64>,
-}
-
-/// The first verifiers' pay and the resolving fee.
-public(package) fun challenge_bond(self: &Checked): u64 { self.bond }
-
-/// Whether the shown leaf may be challenged, and for what bond. Aborts `ENoClaim` unless the claim is held,
-/// `EAlreadyChallenged`, `EChallengeOver`, `EConvicted`, `EBadProof`, `EAlreadyAudited`.
-public(package) fun check_challenge<T>(
-    db: &AtomaDb<T>,
-    terms: &Terms,
-    claim: &Claim,
-    record: vector<u8>,
-    index: u64,
-    proof: &vector<vector<u8>>,
-    clock_ms: u64,
-): Checked {
-    let params = terms.params();
-    assert!(claim.state == held_state!(), errors::no_claim!());
-    assert!(!claim.challenged, errors::already_challenged!());
-    let until_ms = math::add(claim.resolved_ms, params.challenge_ms());
-    assert!(clock_ms <= until_ms, errors::challenge_over!());
-    // The claim is void already.
-    assert!(db.node(terms.node()).convictions() == claim.convictions(), errors::convicted!());
-    let shown = message::prove(record, index, proof, claim.count, &claim.root);
-    let offset = shown.total_units();
-    // It has units, and they are the claim's.
-    let is_inside = shown.units() > 0 && offset > claim.from_units && offset <= claim.to_units;
-    assert!(is_inside, errors::bad_proof!());
-    let was_audited = claim.audit.is_some() && claim.audit.borrow().is_met(offset);
-    assert!(!was_audited, errors::already_audited!());
-    let pays = math::mul(record_pay(terms, shown.units()), params.verifiers());
-    let bond = math::add(pays, params.resolve_fee());
-    let sizes = slots::sizes(db.market(terms.task()).verifiers(), terms.echelons());
-    Checked { leaf: *shown.leaf(), offset, bond, sizes }
-}
-
-/// The claim waits for the next round, which seats verifiers of now. The node counts as under audit at once, so that
-/// its other claims wait for the outcome.
-public(package) fun start_challenge<T>(
+/// Challenges the shown leaf for a bond, the first verifiers' pay and the resolving fee, of at most `paid`; returns it.
+/// The claim waits for the next round, which seats verifiers of now. The node counts as under audit at once, so that its
+/// other claims wait for the outcome. Aborts `ENoClaim` unless the claim is held, `EAlreadyChallenged`,
+/// `EChallengeOver`, `EConvicted`, `EBadProof`, `EAlreadyAudited`, `EInsufficientPayment`.
+public(package) fun challenge<T>(
     db: &mut AtomaDb<T>,
     beacon: &Beacon,
     terms: &Terms,
     claim: &mut Claim,
-    checked: Checked,
+    record: vector<u8>,
+    index: u64,
+    proof: &vector<vector<u8>>,
+    paid: u64,
     clock_ms: u64,
-) {
+): u64 {
+    let params = terms.params();
+    require(claim.state == held_state!(), errors::no_claim!());
+    require(!claim.challenged, errors::already_challenged!());
+    let until_ms = math::add(claim.resolved_ms, params.challenge_ms());
+    require(clock_ms <= until_ms, errors::challenge_over!());
+    // The claim is void already.
+    require(db.node(terms.node()).convictions() == claim.convictions, errors::convicted!());
+    let shown = message::prove(record, index, proof, claim.count, &claim.root);
+    let offset = shown.total_units();
+    // It has units, and they are the claim's.
+    let is_inside = shown.units() > 0 && offset > claim.from_units && offset <= claim.to_units;
+    require(is_inside, errors::bad_proof!());
+    let was_audited = claim.audit.is_some() && claim.audit.borrow().is_met(offset);
+    require(!was_audited, errors::already_audited!());
+    let pays = math::mul(record_pay(terms, shown.units()), params.verifiers());
+    let bond = math::add(pays, params.resolve_fee());
+    let sizes = slots::sizes(db.market(terms.task()).verifiers(), terms.echelons());
+    require(paid >= bond, errors::insufficient_payment!());
     let round = next_round(beacon);
+
     node::open_audit(db, terms.node());
-    let Checked { leaf, offset, bond, sizes } = checked;
-    let audit = audit_state::new(zero_hash(), vector[offset]);
-    claim.challenge(round, clock_ms, sizes, bond, audit);
-    events::claim_challenged(terms.target(), terms.node(), leaf, bond, round);
+    claim.state = challenged_state!();
+    claim.challenged = true;
+    claim.round = round;
+    claim.made_ms = clock_ms;
+    claim.sizes = sizes;
+    claim.bond = bond;
+    claim.audit = option::some(audit_state::new(zero_hash(), vector[offset]));
+    events::claim_challenged(terms.target(), terms.node(), *shown.leaf(), bond, round);
+    bond
 }
 
 /// The seed before the round is drawn.
@@ -377,8 +345,8 @@ public(package) fun is_hold_over<T>(db: &AtomaDb<T>, terms: &Terms, claim: &Clai
 /// Aborts `ENoClaim` or `ETooEarly` unless the claim can end now; says whether it pays.
 public(package) fun check_release<T>(db: &AtomaDb<T>, terms: &Terms, claim: &Claim, clock_ms: u64): bool {
     let status = status(db, terms, claim, clock_ms);
-    assert!(status != NOT_HELD, errors::no_claim!());
-    assert!(status != TOO_EARLY, errors::too_early!());
+    require(status != NOT_HELD, errors::no_claim!());
+    require(status != TOO_EARLY, errors::too_early!());
     status == PAYS
 }
 
@@ -631,8 +599,8 @@ fun keep(terms: &Terms, claim: &mut Claim, clock_ms: u64) {
 
 /// A duty marked late is over `grace_ms` later: `late_ms` 0 is not marked.
 public(package) fun check_expired(late_ms: u64, grace_ms: u64, clock_ms: u64) {
-    assert!(late_ms != 0, errors::not_late!());
-    assert!(clock_ms >= math::add(late_ms, grace_ms), errors::not_late!());
+    require(late_ms != 0, errors::not_late!());
+    require(clock_ms >= math::add(late_ms, grace_ms), errors::not_late!());
 }
 
 /// The effect of lateness: a node that did not reveal is convicted, silent verifiers are replaced once, and verdicts

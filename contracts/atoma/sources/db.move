@@ -1,7 +1,7 @@
 /// `AtomaDb`: nodes, models, tasks with their lists of offers, the parameters, and all collateral.
 module atoma::db;
 
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::math;
 use atoma::params::{Params, PendingParams};
 use atoma::rows::{Model, Node, Task};
@@ -59,7 +59,7 @@ public(package) fun share<T>(db: AtomaDb<T>) { transfer::share_object(db) }
 
 /// The package's version, if `version` is older.
 public(package) fun newer(version: u64): u64 {
-    assert!(version < package_version!(), errors::version!());
+    require(version < package_version!(), errors::version!());
     package_version!()
 }
 
@@ -69,7 +69,7 @@ public(package) fun version<T>(self: &AtomaDb<T>): u64 { self.version }
 
 public(package) fun check_version<T>(self: &AtomaDb<T>) { check_package_version(self.version) }
 
-public(package) fun check_package_version(version: u64) { assert!(version == package_version!(), errors::version!()) }
+public(package) fun check_package_version(version: u64) { require(version == package_version!(), errors::version!()) }
 
 /// Aborts unless an object of this version belongs to this database.
 public(package) fun check_object<T>(self: &AtomaDb<T>, version: u64, db: address) {
@@ -79,7 +79,7 @@ public(package) fun check_object<T>(self: &AtomaDb<T>, version: u64, db: address
 
 /// Aborts unless what names `db` belongs to this database.
 public(package) fun check_db<T>(self: &AtomaDb<T>, db: address) {
-    assert!(db == self.id.to_address(), errors::wrong_db!())
+    require(db == self.id.to_address(), errors::wrong_db!())
 }
 
 public(package) fun migrate<T>(self: &mut AtomaDb<T>) { self.version = newer(self.version) }
@@ -105,12 +105,12 @@ public(package) fun set_params<T>(self: &mut AtomaDb<T>, present: Params, pendin
 // Rows.
 
 public(package) fun node<T>(self: &AtomaDb<T>, node: u64): &Node {
-    assert!(self.nodes.contains(node), errors::unknown_node!());
+    require(self.nodes.contains(node), errors::unknown_node!());
     &self.nodes[node]
 }
 
 public(package) fun node_mut<T>(self: &mut AtomaDb<T>, node: u64): &mut Node {
-    assert!(self.nodes.contains(node), errors::unknown_node!());
+    require(self.nodes.contains(node), errors::unknown_node!());
     &mut self.nodes[node]
 }
 
@@ -121,12 +121,12 @@ public(package) fun nodes<T>(self: &AtomaDb<T>): u64 { self.nodes.length() }
 public(package) fun add_node<T>(self: &mut AtomaDb<T>, row: Node) { self.nodes.add(row.id(), row) }
 
 public(package) fun model<T>(self: &AtomaDb<T>, model: u64): &Model {
-    assert!(self.models.contains(model), errors::unknown_model!());
+    require(self.models.contains(model), errors::unknown_model!());
     &self.models[model]
 }
 
 public(package) fun model_mut<T>(self: &mut AtomaDb<T>, model: u64): &mut Model {
-    assert!(self.models.contains(model), errors::unknown_model!());
+    require(self.models.contains(model), errors::unknown_model!());
     &mut self.models[model]
 }
 
@@ -135,12 +135,12 @@ public(package) fun models<T>(self: &AtomaDb<T>): u64 { self.models.length() }
 public(package) fun add_model<T>(self: &mut AtomaDb<T>, model: u64, row: Model) { self.models.add(model, row) }
 
 public(package) fun task<T>(self: &AtomaDb<T>, task: u64): &Task {
-    assert!(self.tasks.contains(task), errors::unknown_task!());
+    require(self.tasks.contains(task), errors::unknown_task!());
     &self.tasks[task]
 }
 
 public(package) fun task_mut<T>(self: &mut AtomaDb<T>, task: u64): &mut Task {
-    assert!(self.tasks.contains(task), errors::unknown_task!());
+    require(self.tasks.contains(task), errors::unknown_task!());
     &mut self.tasks[task]
 }
 
@@ -152,12 +152,12 @@ public(package) fun add_task<T>(self: &mut AtomaDb<T>, row: Task, market: Market
 }
 
 public(package) fun market<T>(self: &AtomaDb<T>, task: u64): &Market {
-    assert!(self.markets.contains(task), errors::unknown_task!());
+    require(self.markets.contains(task), errors::unknown_task!());
     &self.markets[task]
 }
 
 public(package) fun market_mut<T>(self: &mut AtomaDb<T>, task: u64): &mut Market {
-    assert!(self.markets.contains(task), errors::unknown_task!());
+    require(self.markets.contains(task), errors::unknown_task!());
     &mut self.markets[task]
 }
 
@@ -183,7 +183,7 @@ public(package) fun credit<T>(self: &mut AtomaDb<T>, to: address, amount: u64) {
 /// Takes what `to` is due, if anything, out of the pool.
 public(package) fun take_due<T>(self: &mut AtomaDb<T>, to: address): Balance<T> {
     let amount = self.due_of(to);
-    assert!(amount > 0, errors::nothing_due!());
+    require(amount > 0, errors::nothing_due!());
     self.dues_total = math::sub(self.dues_total, amount);
     self.dues.remove(to);
     self.split_pool(amount)

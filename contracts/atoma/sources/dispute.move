@@ -10,7 +10,7 @@ use atoma::beacon::Beacon;
 use atoma::claim_state;
 use atoma::db::{Self, AtomaDb};
 use atoma::dispute_state::{Self, DisputeState, StoredBlob};
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::math;
 use atoma::node::NodeBadge;
@@ -121,24 +121,10 @@ public fun answer_served<T>(
     record: vector<u8>,
     clock: &Clock,
 ) {
-    answer_served_impl(db, beacon, stack, dispute, badge, dispute_state::read(blob), record, clock)
-}
-
-/// `answer_served` with what was read of the blob in hand.
-public(package) fun answer_served_impl<T>(
-    db: &mut AtomaDb<T>,
-    beacon: &Beacon,
-    stack: &mut Stack<T>,
-    dispute: &mut Dispute<T>,
-    badge: &NodeBadge,
-    blob: StoredBlob,
-    record: vector<u8>,
-    clock: &Clock,
-) {
     check_open(db, stack, dispute, badge);
     let (id, now) = (dispute.addr(), clock.timestamp_ms());
     let state = stack.state_mut();
-    let amount = dispute_state::served(db, beacon, state, id, &mut dispute.state, &blob, record, now);
+    let amount = dispute_state::served(db, beacon, state, id, &mut dispute.state, &dispute_state::read(blob), record, now);
     dispute.put(stack.take(amount))
 }
 
@@ -154,24 +140,11 @@ public fun answer_refused<T>(
     reason: u8,
     ctx: &TxContext,
 ) {
-    answer_refused_impl(db, stack, dispute, badge, &mut coin, reason, ctx);
-    stack::return_change(coin, ctx)
-}
-
-/// `answer_refused` that takes the fee out of the coin.
-public(package) fun answer_refused_impl<T>(
-    db: &mut AtomaDb<T>,
-    stack: &mut Stack<T>,
-    dispute: &mut Dispute<T>,
-    badge: &NodeBadge,
-    coin: &mut Coin<T>,
-    reason: u8,
-    ctx: &TxContext,
-) {
     check_open(db, stack, dispute, badge);
     let (id, paid) = (dispute.addr(), coin.value());
     let fee = dispute_state::refused(db, stack.state_mut(), id, &mut dispute.state, paid, reason, ctx);
-    dispute.put(coin.balance_mut().split(fee))
+    dispute.put(coin.balance_mut().split(fee));
+    stack::return_change(coin, ctx)
 }
 
 /// The node shows a voucher that the user signed for it, or for the `node` that it passed the request on to, and the record of this request under its root. By its badge.
@@ -253,23 +226,22 @@ public fun migrate<T>(db: &AtomaDb<T>, dispute: &mut Dispute<T>) {
 /// Pays what the sender is due, at any version, else `ENothingDue`. Deletes a dispute that is over and empty.
 #[allow(lint(share_owned))]
 public fun withdraw<T>(mut dispute: Dispute<T>, ctx: &mut TxContext) {
-    let (coin, is_over) = withdraw_impl(&mut dispute, ctx);
-    coin.do!(|coin| transfer::public_transfer(coin, ctx.sender()));
+    let is_over = dispute.pay_due(ctx);
     dispute.put_back(is_over)
 }
 
-/// `withdraw` with the coin returned, if there is one, and whether the dispute can be deleted.
-public(package) fun withdraw_impl<T>(dispute: &mut Dispute<T>, ctx: &mut TxContext): (Option<Coin<T>>, bool) {
+/// Pays the sender what it is due; says whether the dispute can be deleted.
+public(package) fun pay_due<T>(dispute: &mut Dispute<T>, ctx: &mut TxContext): bool {
     let (id, to) = (dispute.addr(), ctx.sender());
     let amount = dispute.state.due_of(to);
     let is_over = dispute.state.is_ended() && dispute.balance.value() == amount;
-    assert!(is_over || amount > 0, errors::nothing_due!());
+    require(is_over || amount > 0, errors::nothing_due!());
 
     dispute.state.clear_due(to);
-    let coin = dispute.pay(amount, ctx);
+    dispute.pay(amount, ctx);
     if (amount > 0) events::dispute_withdrawn(id, to, amount);
     if (is_over) events::dispute_deleted(id);
-    (coin, is_over)
+    is_over
 }
 
 // The claim of an answer at level 2.
@@ -290,18 +262,6 @@ public fun resolve_audit<T>(
     clock: &Clock,
     ctx: &mut TxContext,
 ) {
-    let fee = resolve_audit_impl(db, beacon, dispute, clock, ctx);
-    fee.do!(|coin| transfer::public_transfer(coin, ctx.sender()))
-}
-
-/// `resolve_audit` with the fee returned, if there is one.
-public(package) fun resolve_audit_impl<T>(
-    db: &mut AtomaDb<T>,
-    beacon: &Beacon,
-    dispute: &mut Dispute<T>,
-    clock: &Clock,
-    ctx: &mut TxContext,
-): Option<Coin<T>> {
     let (id, state) = (dispute.addr(), &mut dispute.state);
     dispute_state::check_claim(db, beacon, state);
     let terms = dispute_state::terms(id, state);
@@ -322,33 +282,14 @@ public fun challenge_record<T>(
     clock: &Clock,
     ctx: &TxContext,
 ) {
-    challenge_record_impl(db, beacon, dispute, &mut coin, record, index, proof, clock, ctx);
-    stack::return_change(coin, ctx)
-}
-
-/// `challenge_record` that takes the bond out of the coin.
-public(package) fun challenge_record_impl<T>(
-    db: &mut AtomaDb<T>,
-    beacon: &Beacon,
-    dispute: &mut Dispute<T>,
-    coin: &mut Coin<T>,
-    record: vector<u8>,
-    index: u64,
-    proof: vector<vector<u8>>,
-    clock: &Clock,
-    ctx: &TxContext,
-) {
     let (id, state, now) = (dispute.addr(), &mut dispute.state, clock.timestamp_ms());
     dispute_state::check_claim(db, beacon, state);
-    assert!(ctx.sender() == state.opener(), errors::not_authorized!());
+    require(ctx.sender() == state.opener(), errors::not_authorized!());
     let terms = dispute_state::terms(id, state);
     let claim = state.claim_mut();
-    let checked = claim_state::check_challenge(db, &terms, claim, record, index, &proof, now);
-    let bond = checked.challenge_bond();
-    assert!(coin.value() >= bond, errors::insufficient_payment!());
-
-    claim_state::start_challenge(db, beacon, &terms, claim, checked, now);
-    dispute.put(coin.balance_mut().split(bond))
+    let bond = claim_state::challenge(db, beacon, &terms, claim, record, index, &proof, coin.value(), now);
+    dispute.put(coin.balance_mut().split(bond));
+    stack::return_change(coin, ctx)
 }
 
 /// Pays the claim after its hold, or returns it to the opener if the node was convicted since. By anyone. Credits;
@@ -390,7 +331,7 @@ public fun post_record_part<T>(dispute: &Dispute<T>, badge: &NodeBadge, which: u
 public fun commit_verdict<T>(dispute: &mut Dispute<T>, badge: &NodeBadge, hash: vector<u8>, clock: &Clock) {
     let (id, state) = (dispute.addr(), &mut dispute.state);
     state.check_version();
-    assert!(badge.badge_db() == state.db(), errors::wrong_db!());
+    require(badge.badge_db() == state.db(), errors::wrong_db!());
     let terms = dispute_state::terms(id, state);
     state.claim_mut().running_mut().commit_verdict(&terms, badge.badge_id(), hash, clock.timestamp_ms())
 }
@@ -408,7 +349,7 @@ public fun reveal_verdict<T>(
 ) {
     let (id, state, now) = (dispute.addr(), &mut dispute.state, clock.timestamp_ms());
     dispute_state::check_db(db, state);
-    assert!(badge.badge_db() == state.db(), errors::wrong_db!());
+    require(badge.badge_db() == state.db(), errors::wrong_db!());
     let terms = dispute_state::terms(id, state);
     let verifier = badge.badge_id();
     let step = claim_state::reveal_verdict(db, &terms, state.claim_mut(), verifier, verdicts, digests, salt, now, ctx);
@@ -444,10 +385,11 @@ fun put<T>(self: &mut Dispute<T>, balance: Balance<T>) {
     self.balance.join(balance);
 }
 
-fun pay<T>(self: &mut Dispute<T>, amount: u64, ctx: &mut TxContext): Option<Coin<T>> {
-    if (amount == 0) return option::none();
+/// Pays the sender.
+fun pay<T>(self: &mut Dispute<T>, amount: u64, ctx: &mut TxContext) {
+    if (amount == 0) return;
     math::sub(self.balance.value(), amount);
-    option::some(self.balance.split(amount).into_coin(ctx))
+    transfer::public_transfer(self.balance.split(amount).into_coin(ctx), ctx.sender())
 }
 
 #[allow(lint(share_owned))]
@@ -465,3 +407,6 @@ fun put_back<T>(self: Dispute<T>, is_over: bool) {
 public fun set_version_for_testing<T>(self: &mut Dispute<T>, version: u64) {
     self.state.set_version(version)
 }
+
+#[test_only]
+public fun balance<T>(self: &Dispute<T>): u64 { self.balance.value() }

@@ -5,7 +5,7 @@ use atoma::beacon::Beacon;
 use atoma::claim_state::{Self, Claim};
 use atoma::db::{Self, AtomaDb};
 use atoma::draw;
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::limits;
 use atoma::math;
@@ -127,17 +127,17 @@ public(package) fun check_version(self: &DisputeState) { db::check_package_versi
 
 /// By the node that must answer.
 public(package) fun check_badge(self: &DisputeState, badge_db: address, node: u64) {
-    assert!(badge_db == self.db, errors::wrong_db!());
-    assert!(node == self.node, errors::not_authorized!());
+    require(badge_db == self.db, errors::wrong_db!());
+    require(node == self.node, errors::not_authorized!());
 }
 
 /// It waits for the node or for the body, else `EWrongState`.
-public(package) fun check_waiting(self: &DisputeState) { assert!(self.state <= BODY_DEMANDED, errors::wrong_state!()) }
+public(package) fun check_waiting(self: &DisputeState) { require(self.state <= BODY_DEMANDED, errors::wrong_state!()) }
 
-public(package) fun check_open(self: &DisputeState) { assert!(self.state == OPEN, errors::wrong_state!()) }
+public(package) fun check_open(self: &DisputeState) { require(self.state == OPEN, errors::wrong_state!()) }
 
 public(package) fun check_body_demanded(self: &DisputeState) {
-    assert!(self.state == BODY_DEMANDED, errors::wrong_state!())
+    require(self.state == BODY_DEMANDED, errors::wrong_state!())
 }
 
 // Changes.
@@ -202,12 +202,12 @@ public(package) fun is_ended(self: &DisputeState): bool { self.state == ENDED }
 
 /// The answer's claim, else `ENoClaim`.
 public(package) fun claim(self: &DisputeState): &Claim {
-    assert!(self.claim.is_some(), errors::no_claim!());
+    require(self.claim.is_some(), errors::no_claim!());
     self.claim.borrow()
 }
 
 public(package) fun claim_mut(self: &mut DisputeState): &mut Claim {
-    assert!(self.claim.is_some(), errors::no_claim!());
+    require(self.claim.is_some(), errors::no_claim!());
     self.claim.borrow_mut()
 }
 
@@ -252,9 +252,9 @@ public(package) fun read(blob: &Blob): StoredBlob {
 /// A certified blob that nobody can delete, and that stays for two epochs from the dispute's opening on, which was in
 /// `walrus_epoch`, else `EBadBlob`.
 public(package) fun check_blob(self: &StoredBlob, walrus_epoch: u32) {
-    assert!(self.size > 0 && self.encoding_type == ENCODING_RS2, errors::bad_blob!());
-    assert!(self.certified && !self.deletable, errors::bad_blob!());
-    assert!((self.end_epoch as u64) >= (walrus_epoch as u64) + EPOCHS_MIN, errors::bad_blob!());
+    require(self.size > 0 && self.encoding_type == ENCODING_RS2, errors::bad_blob!());
+    require(self.certified && !self.deletable, errors::bad_blob!());
+    require((self.end_epoch as u64) >= (walrus_epoch as u64) + EPOCHS_MIN, errors::bad_blob!());
 }
 
 // Opening a dispute, and closing the duty to answer.
@@ -302,7 +302,7 @@ public(package) fun opened<T>(
 ): (DisputeState, u64) {
     db.check_version();
     state.check(db);
-    assert!(ctx.sender() == state.owner(), errors::not_authorized!());
+    require(ctx.sender() == state.owner(), errors::not_authorized!());
     limits::check_hash(&request.body_hash);
     let channel = state.channel(request.node);
     let node = db.node(request.node);
@@ -311,10 +311,10 @@ public(package) fun opened<T>(
     check_room(state, channel, request);
     let cost = math::cost(request.max_units, channel.price());
     let is_covered = draw::is_covered(state.params(), state.exact(), cost, node.collateral());
-    assert!(state.level() != 2 || is_covered, errors::claim_too_large!());
+    require(state.level() != 2 || is_covered, errors::claim_too_large!());
     blob.check_blob(walrus_epoch);
     let params = state.params();
-    assert!(paid >= params.bond(), errors::insufficient_payment!());
+    require(paid >= params.bond(), errors::insufficient_payment!());
     let (tail_ms, is_full) = queue(params, node, clock_ms);
     let deadline_ms = math::add(tail_ms, params.answer_window_ms());
     let dispute = new(
@@ -407,29 +407,29 @@ fun reserve_index(state: &StackState, id: address): Option<u64> {
 fun check_window(state: &StackState, channel: &Channel, node: &Node, request: &Request, clock_ms: u64) {
     let latest_ms = math::add(clock_ms, AUTH_LIFE_MAX_MS);
     let is_bounded = request.expires_ms <= latest_ms && request.expires_ms <= state.expires_ms();
-    assert!(is_bounded, errors::bad_argument!());
+    require(is_bounded, errors::bad_argument!());
     let until_ms = request.expires_ms.min(state.channel_end_ms(channel, node));
     let until_ms = math::add(until_ms, state.params().dispute_window_ms());
-    assert!(clock_ms <= until_ms, errors::dispute_over!());
+    require(clock_ms <= until_ms, errors::dispute_over!());
 }
 
 /// The user signed it for this node, and it was not disputed before. Returns its hash.
 fun check_request(stack: address, state: &StackState, request: &Request, signature: &vector<u8>): vector<u8> {
-    assert!(request.hops <= 1, errors::bad_argument!());
-    assert!(!state.nonces().contains(&request.nonce), errors::already_disputed!());
+    require(request.hops <= 1, errors::bad_argument!());
+    require(!state.nonces().contains(&request.nonce), errors::already_disputed!());
     let Request { node, hops, nonce, body_hash, max_units, expires_ms } = *request;
     let auth = message::request_auth(state.db(), stack, node, hops, nonce, body_hash, max_units, expires_ms);
     let bytes = message::request_auth_bytes(&auth);
-    assert!(message::verifies(&bytes, signature, state.request_key()), errors::bad_signature!());
+    require(message::verifies(&bytes, signature, state.request_key()), errors::bad_signature!());
     hash::blake2b256(&bytes)
 }
 
 /// There is room for one more, in disputes and in units.
 fun check_room(state: &StackState, channel: &Channel, request: &Request) {
-    assert!(state.open_disputes() < OPEN_MAX, errors::too_many_disputes!());
-    assert!(state.nonces().length() < DISPUTES_MAX, errors::too_many_disputes!());
-    assert!(request.max_units > 0, errors::bad_argument!());
-    assert!(request.max_units <= state.free(channel), errors::no_free_units!());
+    require(state.open_disputes() < OPEN_MAX, errors::too_many_disputes!());
+    require(state.nonces().length() < DISPUTES_MAX, errors::too_many_disputes!());
+    require(request.max_units > 0, errors::bad_argument!());
+    require(request.max_units <= state.free(channel), errors::no_free_units!());
 }
 
 /// When the node will have answered this dispute, too, and whether its queue is full. The dispute queues behind the
@@ -461,7 +461,7 @@ public(package) fun check_case<T>(db: &AtomaDb<T>, stack: address, state: &Stack
     db.check_version();
     state.check(db);
     dispute.check_version();
-    assert!(dispute.stack == stack, errors::wrong_dispute!());
+    require(dispute.stack == stack, errors::wrong_dispute!());
 }
 
 /// The dispute waits for this node.
@@ -495,7 +495,7 @@ public(package) fun served<T>(
     let record = check_answer(dispute, blob, record);
     let price = priced(state, id, dispute, record.units());
     if (dispute.level == 2) {
-        assert!(db.node(dispute.node).convictions() == 0, errors::convicted!());
+        require(db.node(dispute.node).convictions() == 0, errors::convicted!());
         claim_answer(db, beacon, state, id, dispute, blob, &record, price, clock_ms)
     } else {
         pay_answer(db, state, id, dispute, blob, &record, price);
@@ -507,12 +507,12 @@ public(package) fun served<T>(
 fun check_answer(dispute: &DisputeState, blob: &StoredBlob, bytes: vector<u8>): Record {
     let record = message::decode(bytes);
     let units = record.units();
-    assert!(record.request_hash() == dispute.request_hash(), errors::bad_record!());
-    assert!(record.is_billable() || units == 0, errors::bad_record!());
+    require(record.request_hash() == dispute.request_hash(), errors::bad_record!());
+    require(record.is_billable() || units == 0, errors::bad_record!());
     // Without units there would be nothing to audit.
-    assert!(dispute.level != 2 || units > 0, errors::bad_record!());
-    assert!(record.count() == 1 && record.total_units() == units, errors::bad_record!());
-    assert!(units <= dispute.max_units, errors::over_claimed!());
+    require(dispute.level != 2 || units > 0, errors::bad_record!());
+    require(record.count() == 1 && record.total_units() == units, errors::bad_record!());
+    require(units <= dispute.max_units, errors::over_claimed!());
     blob.check_blob(dispute.walrus_epoch);
     record
 }
@@ -616,7 +616,7 @@ public(package) fun refused<T>(
 ): u64 {
     let is_free = dispute.is_overflow;
     let fee = if (is_free) 0 else dispute.params.answer_fee();
-    assert!(paid >= fee, errors::insufficient_payment!());
+    require(paid >= fee, errors::insufficient_payment!());
     let to_opener = math::add(dispute.bond, fee);
 
     events::dispute_refused(id, reason, fee);
@@ -644,9 +644,9 @@ public(package) fun acknowledged<T>(
     limits::check_hash(&root);
     let voucher = message::voucher(state.db(), dispute.stack(), node, units, count, root);
     let bytes = message::voucher_bytes(&voucher);
-    assert!(message::verifies(&bytes, signature, state.request_key()), errors::bad_signature!());
+    require(message::verifies(&bytes, signature, state.request_key()), errors::bad_signature!());
     let record = message::prove(record, index, proof, count, &root);
-    assert!(record.request_hash() == dispute.request_hash(), errors::bad_record!());
+    require(record.request_hash() == dispute.request_hash(), errors::bad_record!());
     let fee = dispute.answer_fee();
     let to_opener = dispute.bond - fee;
 
@@ -726,7 +726,7 @@ const BODY: u8 = 1;
 /// clock.
 public(package) fun demand_body(id: address, dispute: &mut DisputeState, clock_ms: u64) {
     dispute.check_open();
-    assert!(!dispute.body_demanded, errors::already_done!());
+    require(!dispute.body_demanded, errors::already_done!());
     let deadline_ms = math::add(clock_ms, dispute.params.body_window_ms());
 
     dispute.await_body(deadline_ms);
@@ -744,15 +744,15 @@ public(package) fun post_body(
     clock_ms: u64,
     ctx: &TxContext,
 ) {
-    assert!(ctx.sender() == dispute.opener, errors::not_authorized!());
+    require(ctx.sender() == dispute.opener, errors::not_authorized!());
     dispute.check_body_demanded();
-    assert!(part.length() <= limits::part_bytes_max!(), errors::bad_argument!());
-    assert!(offset <= dispute.body_bytes.length(), errors::bad_argument!());
+    require(part.length() <= limits::part_bytes_max!(), errors::bad_argument!());
+    require(offset <= dispute.body_bytes.length(), errors::bad_argument!());
     let mut body = dispute.body_bytes;
     while (body.length() > offset) { body.pop_back(); };
     body.append(part);
-    assert!(body.length() <= limits::body_bytes_max!(), errors::bad_argument!());
-    assert!(!is_last || &hash::blake2b256(&body) == &dispute.body_hash, errors::bad_body!());
+    require(body.length() <= limits::body_bytes_max!(), errors::bad_argument!());
+    require(!is_last || &hash::blake2b256(&body) == &dispute.body_hash, errors::bad_body!());
     let deadline_ms = math::add(clock_ms, dispute.params.answer_window_ms());
 
     events::body_part(id, offset, part);
@@ -768,8 +768,8 @@ public(package) fun post_body(
 /// Notes that the deadline of the answer, or of the body, has passed.
 public(package) fun mark_late(id: address, dispute: &mut DisputeState, clock_ms: u64) {
     dispute.check_waiting();
-    assert!(dispute.late_ms == 0, errors::already_done!());
-    assert!(clock_ms > dispute.deadline_ms, errors::not_late!());
+    require(dispute.late_ms == 0, errors::already_done!());
+    require(clock_ms > dispute.deadline_ms, errors::not_late!());
 
     dispute.late_ms = clock_ms;
     events::marked_late(id, dispute.node, clock_ms);

@@ -5,7 +5,7 @@ module atoma::draw;
 
 use atoma::audit_state::Audit;
 use atoma::db::AtomaDb;
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::limits;
 use atoma::math;
 use atoma::params::{Params, Terms};
@@ -213,7 +213,7 @@ public(package) fun is_drawn(seed: &vector<u8>, p_ppb: u64): bool {
 /// must be found in proportion to what it charges.
 public(package) fun offsets(seed: &vector<u8>, from: u64, to: u64, count: u64): vector<u64> {
     let size = math::sub(to, from);
-    assert!(size > 0, errors::arithmetic!());
+    require(size > 0, errors::arithmetic!());
     vector::tabulate!(count, |i| from + 1 + value(seed, i) % size)
 }
 

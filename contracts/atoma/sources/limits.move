@@ -2,7 +2,7 @@
 /// `EBadArgument`.
 module atoma::limits;
 
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::message;
 use std::string::String;
 
@@ -84,35 +84,35 @@ public(package) fun check_endpoint(endpoint: &String) {
     check_text(endpoint, ENDPOINT_BYTES_MAX);
     let bytes = endpoint.as_bytes();
     let start = if (starts_with(bytes, &b"https://")) 8 else if (starts_with(bytes, &b"http://")) 7 else 0;
-    assert!(start > 0 && bytes.length() > start && bytes[start] != 0x2f, errors::bad_argument!());
-    assert!(bytes.all!(|byte| *byte > 0x20 && *byte < 0x7f), errors::bad_argument!());
+    require(start > 0 && bytes.length() > start && bytes[start] != 0x2f, errors::bad_argument!());
+    require(bytes.all!(|byte| *byte > 0x20 && *byte < 0x7f), errors::bad_argument!());
 }
 
 /// A unit count, price or weight.
-public(package) fun check_quantity(value: u64) { assert!(value <= QUANTITY_MAX, errors::bad_argument!()) }
+public(package) fun check_quantity(value: u64) { require(value <= QUANTITY_MAX, errors::bad_argument!()) }
 
 /// 32 bytes that are not a point of small order: anyone could sign for such a key. Bytes that are no point at all
 /// verify nothing, to the harm of whoever names them.
 public(package) fun check_key(key: &vector<u8>) {
     check_hash(key);
-    assert!(!message::is_small_order(key), errors::bad_argument!());
+    require(!message::is_small_order(key), errors::bad_argument!());
 }
 
 /// Exactly 32 bytes.
-public(package) fun check_hash(bytes: &vector<u8>) { assert!(bytes.length() == 32, errors::bad_argument!()) }
+public(package) fun check_hash(bytes: &vector<u8>) { require(bytes.length() == 32, errors::bad_argument!()) }
 
 /// A limited number of distinct labels.
 public(package) fun check_echelons(echelons: &vector<u64>) {
-    assert!(echelons.length() <= ECHELONS_MAX, errors::bad_argument!());
+    require(echelons.length() <= ECHELONS_MAX, errors::bad_argument!());
     echelons.length().do!(|i| {
-        assert!(echelons[i] <= ECHELON_MAX, errors::bad_argument!());
-        i.do!(|j| assert!(echelons[j] != echelons[i], errors::bad_argument!()));
+        require(echelons[i] <= ECHELON_MAX, errors::bad_argument!());
+        i.do!(|j| require(echelons[j] != echelons[i], errors::bad_argument!()));
     });
 }
 
 /// A text of 1 to `bytes_max` bytes.
 fun check_text(text: &String, bytes_max: u64) {
-    assert!(!text.is_empty() && text.length() <= bytes_max, errors::bad_argument!())
+    require(!text.is_empty() && text.length() <= bytes_max, errors::bad_argument!())
 }
 
 fun starts_with(bytes: &vector<u8>, prefix: &vector<u8>): bool {

@@ -2,7 +2,7 @@
 /// the operators would abort with the VM's own error. Nothing here rounds twice.
 module atoma::math;
 
-use atoma::errors;
+use atoma::errors::{Self, require};
 
 /// Units per priced lot.
 const PRICE_LOT: u128 = 1_000_000;
@@ -12,12 +12,12 @@ const PERMILLE: u128 = 1_000;
 public(package) macro fun max(): u64 { 0xffff_ffff_ffff_ffff }
 
 public(package) fun add(a: u64, b: u64): u64 {
-    assert!(a <= max!() - b, errors::arithmetic!());
+    require(a <= max!() - b, errors::arithmetic!());
     a + b
 }
 
 public(package) fun sub(a: u64, b: u64): u64 {
-    assert!(a >= b, errors::arithmetic!());
+    require(a >= b, errors::arithmetic!());
     a - b
 }
 
@@ -43,6 +43,6 @@ public(package) fun pro_rata(amount: u64, part: u64, whole: u64): u64 {
 }
 
 public(package) fun narrow(value: u128): u64 {
-    assert!(value <= (max!() as u128), errors::arithmetic!());
+    require(value <= (max!() as u128), errors::arithmetic!());
     value as u64
 }

@@ -4,7 +4,7 @@
 /// or proof permits.
 module atoma::message;
 
-use atoma::errors;
+use atoma::errors::{Self, require};
 use sui::bcs::{Self, BCS};
 use sui::ed25519;
 use sui::hash;
@@ -169,7 +169,7 @@ public struct Record has copy, drop {
 
 /// The record of these bytes, else `EBadRecord`. Only the canonical ones have the right length.
 public(package) fun decode(bytes: vector<u8>): Record {
-    assert!(bytes.length() == RECORD_BYTES, errors::bad_record!());
+    require(bytes.length() == RECORD_BYTES, errors::bad_record!());
     let mut reader = bcs::new(bytes);
     let request_hash = peel_hash(&mut reader);
     let response_hash = peel_hash(&mut reader);
@@ -180,14 +180,14 @@ public(package) fun decode(bytes: vector<u8>): Record {
     let total_units = reader.peel_u64();
     let count = reader.peel_u64();
     let status = reader.peel_u8();
-    assert!(status <= STATUS_MAX, errors::bad_record!());
+    require(status <= STATUS_MAX, errors::bad_record!());
     let work = peel_hash(&mut reader);
     let leaf = leaf_hash(bytes);
     Record { leaf, request_hash, response_hash, units, total_units, count, status, work }
 }
 
 fun peel_hash(reader: &mut BCS): vector<u8> {
-    assert!(reader.peel_u8() == HASH_PREFIX, errors::bad_record!());
+    require(reader.peel_u8() == HASH_PREFIX, errors::bad_record!());
     bcs::to_bytes(&reader.peel_address())
 }
 
@@ -200,9 +200,9 @@ public(package) fun prove(
     root: &vector<u8>,
 ): Record {
     let record = decode(bytes);
-    assert!(proof.length() <= PROOF_HASHES_MAX, errors::bad_proof!());
-    assert!(proof.all!(|hash| hash.length() == HASH_BYTES), errors::bad_proof!());
-    assert!(includes(record.leaf, index, count, proof, root), errors::bad_proof!());
+    require(proof.length() <= PROOF_HASHES_MAX, errors::bad_proof!());
+    require(proof.all!(|hash| hash.length() == HASH_BYTES), errors::bad_proof!());
+    require(includes(record.leaf, index, count, proof, root), errors::bad_proof!());
     record
 }
 

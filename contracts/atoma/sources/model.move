@@ -2,7 +2,7 @@
 module atoma::model;
 
 use atoma::db::AtomaDb;
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::limits;
 use atoma::rows;
@@ -19,9 +19,9 @@ public fun add<T>(
 ) {
     db.check_version();
     limits::check_label(&label);
-    assert!(modality <= limits::role_max!(), errors::bad_argument!());
+    require(modality <= limits::role_max!(), errors::bad_argument!());
     limits::check_hash(&weights_root);
-    assert!(creator_fee_permille <= limits::creator_fee_permille_max!(), errors::bad_argument!());
+    require(creator_fee_permille <= limits::creator_fee_permille_max!(), errors::bad_argument!());
 
     let model = db.models() + 1;
     let creator = ctx.sender();

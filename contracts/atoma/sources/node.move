@@ -2,7 +2,7 @@
 module atoma::node;
 
 use atoma::db::AtomaDb;
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::limits;
 use atoma::math;
@@ -31,20 +31,6 @@ public fun register<T>(
     receipt_key: vector<u8>,
     ctx: &mut TxContext,
 ) {
-    let badge = register_impl(db, treasury, coin, payout, endpoint, receipt_key, ctx);
-    transfer::transfer(badge, ctx.sender())
-}
-
-/// `register` with the badge returned.
-public(package) fun register_impl<T>(
-    db: &mut AtomaDb<T>,
-    treasury: &mut Treasury<T>,
-    coin: Coin<T>,
-    payout: address,
-    endpoint: String,
-    receipt_key: vector<u8>,
-    ctx: &mut TxContext,
-): NodeBadge {
     db.check_version();
     treasury.check(db);
     limits::check_endpoint(&endpoint);
@@ -52,9 +38,9 @@ public(package) fun register_impl<T>(
     let params = db.params_at(ctx.epoch());
     let (fee, minimum) = (params.registration_fee(), params.min_collateral());
     let answer_interval_ms = params.answer_interval_max_ms();
-    assert!(coin.value() >= fee, errors::insufficient_payment!());
+    require(coin.value() >= fee, errors::insufficient_payment!());
     let collateral = coin.value() - fee;
-    assert!(collateral >= minimum, errors::collateral!());
+    require(collateral >= minimum, errors::collateral!());
 
     let mut paid = coin.into_balance();
     treasury.join(paid.split(fee));
@@ -75,7 +61,7 @@ public(package) fun register_impl<T>(
     );
     let badge = NodeBadge { id: object::new(ctx), db: db.addr(), node };
     events::node_registered(node, owner, payout, endpoint, receipt_key, collateral, fee);
-    badge
+    transfer::transfer(badge, owner)
 }
 
 /// Changes where clients reach the node. By the badge of an enabled node; counts as a write.
@@ -105,7 +91,7 @@ public fun set_payout<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, payout: address
 public fun set_answer_interval<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, interval_ms: u64, ctx: &TxContext) {
     check_enabled(db, badge);
     let most_ms = db.params_at(ctx.epoch()).answer_interval_max_ms();
-    assert!(interval_ms >= 1 && interval_ms <= most_ms, errors::bad_argument!());
+    require(interval_ms >= 1 && interval_ms <= most_ms, errors::bad_argument!());
     let node = db.node_mut(badge.node);
     node.count_write(ctx.epoch());
 
@@ -124,7 +110,7 @@ public fun add_collateral<T>(
 ) {
     check_enabled(db, badge);
     let amount = coin.value();
-    assert!(amount > 0, errors::bad_argument!());
+    require(amount > 0, errors::bad_argument!());
     db.join_pool(coin.into_balance());
     let node = db.node_mut(badge.node);
     node.add_collateral(amount, clock.timestamp_ms());
@@ -169,7 +155,7 @@ public fun rotate_key<T>(
     check_rotation(&evidence, &blob, &seal_key, &device_types, expires_ms, clock_ms);
     let hold_ms = db.params_at(ctx.epoch()).hold_ms();
     let node = db.node_mut(badge.node);
-    assert!(counter > node.attestation_counter(), errors::stale_counter!());
+    require(counter > node.attestation_counter(), errors::stale_counter!());
     node.count_write(ctx.epoch());
 
     node.rotate_seal(seal_key, hold_ms, clock_ms, ctx.epoch());
@@ -196,22 +182,22 @@ fun check_rotation(
     clock_ms: u64,
 ) {
     let is_key = !seal_key.is_empty() && seal_key.length() <= limits::seal_key_bytes_max!();
-    assert!(is_key, errors::bad_argument!());
+    require(is_key, errors::bad_argument!());
     if (evidence.is_empty()) {
         let is_bare = blob.is_empty() && device_types.is_empty() && expires_ms == 0;
-        assert!(is_bare, errors::bad_argument!());
+        require(is_bare, errors::bad_argument!());
         return
     };
     limits::check_hash(evidence);
     limits::check_hash(blob);
-    assert!(device_types.length() <= limits::device_types_max!(), errors::bad_argument!());
-    assert!(expires_ms > clock_ms, errors::bad_argument!());
+    require(device_types.length() <= limits::device_types_max!(), errors::bad_argument!());
+    require(expires_ms > clock_ms, errors::bad_argument!());
 }
 
 /// Takes the node out of every draw and every new grant, for good. By the badge of an enabled node. What it holds it
 /// may still settle, for the close delay. Works at any version: it is the first step of the way out.
 public fun disable<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, clock: &Clock, ctx: &TxContext) {
-    assert!(badge_node(db, badge).disabled_ms() == 0, errors::node_disabled!());
+    require(badge_node(db, badge).disabled_ms() == 0, errors::node_disabled!());
     let exit_after_ms = db.params_at(ctx.epoch()).exit_ms();
 
     db.node_mut(badge.node).fix_exit(exit_after_ms, clock.timestamp_ms(), ctx.epoch());
@@ -220,48 +206,33 @@ public fun disable<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, clock: &Clock, ctx
 /// Pays the collateral to the sender, once nothing can end against the node any more. By the badge. Works at any
 /// version: it is a way out. Aborts `ETooEarly`, `EOpenDuties`, `ENothingDue`.
 public fun exit<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, clock: &Clock, ctx: &mut TxContext) {
-    transfer::public_transfer(exit_impl(db, badge, clock, ctx), ctx.sender())
-}
-
-/// `exit` with the coin returned.
-public(package) fun exit_impl<T>(
-    db: &mut AtomaDb<T>,
-    badge: &NodeBadge,
-    clock: &Clock,
-    ctx: &mut TxContext,
-): Coin<T> {
     let clock_ms = clock.timestamp_ms();
     let node = badge_node(db, badge);
-    assert!(node.disabled_ms() != 0, errors::too_early!());
-    assert!(clock_ms >= node.exit_ms() && ctx.epoch() >= node.exit_epoch(), errors::too_early!());
-    assert!(node.open_audits() == 0 && node.open_disputes() == 0, errors::open_duties!());
+    require(node.disabled_ms() != 0, errors::too_early!());
+    require(clock_ms >= node.exit_ms() && ctx.epoch() >= node.exit_epoch(), errors::too_early!());
+    require(node.open_audits() == 0 && node.open_disputes() == 0, errors::open_duties!());
     let amount = node.collateral();
-    assert!(amount > 0, errors::nothing_due!());
+    require(amount > 0, errors::nothing_due!());
 
     settle_ripe(db, badge.node, true, clock_ms);
     db.node_mut(badge.node).take_collateral(amount);
     let coin = db.split_pool(amount).into_coin(ctx);
     events::collateral_withdrawn(badge.node, ctx.sender(), amount);
-    coin
+    transfer::public_transfer(coin, ctx.sender())
 }
 
 /// Credits what was booked against a node and can be paid by now, else `ENothingDue`. By anyone, at any version.
 public fun settle_bookings<T>(db: &mut AtomaDb<T>, node: u64, clock: &Clock) {
     let is_settled = settle_ripe(db, node, false, clock.timestamp_ms());
-    assert!(is_settled, errors::nothing_due!());
+    require(is_settled, errors::nothing_due!());
 }
 
 /// Pays what the database owes the sender, at any version, else `ENothingDue`.
 public fun withdraw_due<T>(db: &mut AtomaDb<T>, ctx: &mut TxContext) {
-    transfer::public_transfer(withdraw_due_impl(db, ctx), ctx.sender())
-}
-
-/// `withdraw_due` with the coin returned.
-public(package) fun withdraw_due_impl<T>(db: &mut AtomaDb<T>, ctx: &mut TxContext): Coin<T> {
     let to = ctx.sender();
     let coin = db.take_due(to).into_coin(ctx);
     events::dues_withdrawn(to, coin.value());
-    coin
+    transfer::public_transfer(coin, to)
 }
 
 public(package) fun badge_db(self: &NodeBadge): address { self.db }
@@ -278,7 +249,7 @@ public(package) fun badge_node<T>(db: &AtomaDb<T>, badge: &NodeBadge): &Node {
 public(package) fun check_enabled<T>(db: &AtomaDb<T>, badge: &NodeBadge): &Node {
     db.check_version();
     let node = badge_node(db, badge);
-    assert!(node.disabled_ms() == 0, errors::node_disabled!());
+    require(node.disabled_ms() == 0, errors::node_disabled!());
     node
 }
 
@@ -478,4 +449,9 @@ fun apply<T>(db: &mut AtomaDb<T>, node: u64, split: &Split, to: address, until_m
         split.pot,
         to,
     );
+}
+
+#[test_only]
+public fun badge_for_testing<T>(db: &AtomaDb<T>, node: u64, ctx: &mut TxContext): NodeBadge {
+    NodeBadge { id: object::new(ctx), db: db.addr(), node }
 }

@@ -6,7 +6,7 @@
 module atoma::offer;
 
 use atoma::db::AtomaDb;
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::limits;
 use atoma::math;
@@ -33,16 +33,16 @@ public fun subscribe<T>(
     let (id, epoch, clock_ms) = (badge.badge_id(), ctx.epoch(), clock.timestamp_ms());
     let node = node::check_enabled(db, badge);
     let row = db.task(task);
-    assert!(!row.deprecated(), errors::task_deprecated!());
+    require(!row.deprecated(), errors::task_deprecated!());
     check_price(row, price, max_units);
-    assert!(row.echelons().contains(&echelon), errors::bad_argument!());
-    assert!(row.allows(id), errors::not_whitelisted!());
+    require(row.echelons().contains(&echelon), errors::bad_argument!());
+    require(row.allows(id), errors::not_whitelisted!());
     let terms = params::of_task(db.params_at(epoch), row);
-    assert!(node.collateral() >= terms.min_collateral(), errors::collateral!());
-    assert!(node.reputation_at(epoch) >= row.min_reputation(), errors::not_eligible!());
+    require(node.collateral() >= terms.min_collateral(), errors::collateral!());
+    require(node.reputation_at(epoch) >= row.min_reputation(), errors::not_eligible!());
     let before = first_or_present(db, id, task, price, max_units, echelon);
     let list = slots::list(db.market(task).lists(), echelon);
-    assert!(running(list, &before).is_none(), errors::already_subscribed!());
+    require(running(list, &before).is_none(), errors::already_subscribed!());
     let from_epoch = free_epoch(list, &before, epoch);
     let position = list.free_position(before.positions(), epoch);
     if (verifier) check_verifier(db, row, node, &before, &terms, clock_ms);
@@ -72,7 +72,7 @@ public fun reprice<T>(
     let row = db.task(task);
     check_price(row, price, max_units);
     let terms = params::of_task(db.params_at(epoch), row);
-    assert!(node.collateral() >= terms.min_collateral(), errors::collateral!());
+    require(node.collateral() >= terms.min_collateral(), errors::collateral!());
     let mut subscription = *db.market(task).subscription(id);
     let list = slots::list(db.market(task).lists(), subscription.echelon());
     let current = must_run(list, &subscription);
@@ -105,7 +105,7 @@ public fun set_verifier<T>(
     let terms = params::of_task(db.params_at(epoch), row);
     let before = db.market(task).subscription(id);
     must_run(slots::list(db.market(task).lists(), before.echelon()), before);
-    assert!(before.is_verifier() != verifier, errors::already_done!());
+    require(before.is_verifier() != verifier, errors::already_done!());
     if (verifier) check_verifier(db, row, node, before, &terms, clock_ms);
     db.node_mut(id).count_write(epoch);
 
@@ -125,12 +125,12 @@ public fun move_verifier<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, task: u64, c
     let terms = params::of_task(db.params_at(epoch), db.task(task));
     let market = db.market(task);
     let before = market.subscription(id);
-    assert!(before.is_verifier(), errors::not_subscribed!());
+    require(before.is_verifier(), errors::not_subscribed!());
     let (echelon, position) = (before.echelon(), before.verifier_slot());
-    assert!(position.is_some(), errors::not_subscribed!());
+    require(position.is_some(), errors::not_subscribed!());
     let next_free = slots::list(market.verifiers(), echelon).next_free();
     let is_lower = next_free.is_some() && *next_free.borrow() < *position.borrow();
-    assert!(is_lower, errors::already_done!());
+    require(is_lower, errors::already_done!());
     db.node_mut(id).count_write(epoch);
 
     leave(db, id, task, clock_ms);
@@ -171,7 +171,7 @@ public fun evict<T>(db: &mut AtomaDb<T>, node: u64, task: u64, clock: &Clock, ct
     let position = before.verifier_slot();
     let verifier_over = position.is_some()
         && (is_disabled || is_over(slots::list(market.verifiers(), echelon), *position.borrow(), clock_ms));
-    assert!(offers_over || verifier_over, errors::too_early!());
+    require(offers_over || verifier_over, errors::too_early!());
 
     if (offers_over) {
         if (current.is_some()) end_offer(db, node, task, current.destroy_some(), epoch);
@@ -189,21 +189,15 @@ public(package) fun at_epoch<T>(db: &AtomaDb<T>, task: u64, node: u64, epoch: u6
     let market = db.market(task);
     let subscription = market.subscription(node);
     let list = slots::list(market.lists(), subscription.echelon());
-    let positions = subscription.positions();
-    let mut i = 0;
-    while (i < positions.length()) {
-        let slot = list.slot(positions[i]);
-        if (slot.is_live_at(epoch)) {
-            return (slot.slot_price(), slot.slot_max_units(), subscription.echelon())
-        };
-        i = i + 1;
-    };
-    abort errors::not_subscribed!()
+    let position = subscription.positions().find_index!(|position| list.slot(*position).is_live_at(epoch));
+    require(position.is_some(), errors::not_subscribed!());
+    let slot = list.slot(subscription.positions()[position.destroy_some()]);
+    (slot.slot_price(), slot.slot_max_units(), subscription.echelon())
 }
 
 fun check_price(task: &Task, price: u64, max_units: u64) {
-    assert!(price <= task.price_ceiling(), errors::price_too_high!());
-    assert!(max_units > 0, errors::bad_argument!());
+    require(price <= task.price_ceiling(), errors::price_too_high!());
+    require(max_units > 0, errors::bad_argument!());
     limits::check_quantity(max_units);
 }
 
@@ -216,13 +210,13 @@ fun check_verifier<T>(
     terms: &Params,
     clock_ms: u64,
 ) {
-    assert!(task.level() == 2, errors::wrong_level!());
-    assert!(node.collateral() >= terms.min_collateral(), errors::collateral!());
-    assert!(!node.seal_key().is_empty(), errors::no_seal_key!());
+    require(task.level() == 2, errors::wrong_level!());
+    require(node.collateral() >= terms.min_collateral(), errors::collateral!());
+    require(!node.seal_key().is_empty(), errors::no_seal_key!());
     let position = subscription.verifier_slot();
     if (position.is_none()) return;
     let list = slots::list(db.market(task.task_id()).verifiers(), subscription.echelon());
-    assert!(is_over(list, position.destroy_some(), clock_ms), errors::too_early!());
+    require(is_over(list, position.destroy_some(), clock_ms), errors::too_early!());
 }
 
 /// Whether a verifier's slot can be drawn for no claim any more.
@@ -231,7 +225,7 @@ fun is_over(list: &SlotList, position: u64, clock_ms: u64): bool { list.slot(pos
 /// Gives a node's position in the list of verifiers free.
 fun take_out_verifier<T>(db: &mut AtomaDb<T>, node: u64, task: u64, echelon: u64) {
     let position = db.market_mut(task).subscription_mut(node).take_verifier_slot();
-    assert!(position.is_some(), errors::not_subscribed!());
+    require(position.is_some(), errors::not_subscribed!());
     free_verifier(db, task, echelon, position.destroy_some());
 }
 
@@ -272,7 +266,7 @@ fun first_or_present<T>(
         return slots::new_subscription(task, node, price, max_units, echelon)
     };
     let mut subscription = *market.subscription(node);
-    assert!(subscription.echelon() == echelon, errors::bad_argument!());
+    require(subscription.echelon() == echelon, errors::bad_argument!());
     subscription.set_offer(price, max_units);
     subscription
 }
@@ -290,7 +284,7 @@ fun running(list: &SlotList, subscription: &Subscription): Option<u64> {
 
 fun must_run(list: &SlotList, subscription: &Subscription): u64 {
     let current = running(list, subscription);
-    assert!(current.is_some(), errors::not_subscribed!());
+    require(current.is_some(), errors::not_subscribed!());
     current.destroy_some()
 }
 
@@ -353,7 +347,7 @@ fun leave<T>(db: &mut AtomaDb<T>, node: u64, task: u64, until_ms: u64) {
     let market = db.market_mut(task);
     let subscription = market.subscription_mut(node);
     let (echelon, position) = (subscription.echelon(), subscription.verifier_slot());
-    assert!(position.is_some(), errors::not_subscribed!());
+    require(position.is_some(), errors::not_subscribed!());
     subscription.unjoin();
     let list = slots::list_mut(market.verifiers_mut(), echelon);
     list.slot_mut(position.destroy_some()).set_until_ms(until_ms);

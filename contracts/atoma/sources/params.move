@@ -2,7 +2,7 @@
 /// makes of them, and the terms of a claim.
 module atoma::params;
 
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::limits;
 use atoma::math;
 use atoma::rows::Task;
@@ -87,7 +87,7 @@ public struct PendingParams has copy, drop, store {
 /// Takes all values in order. Aborts `EBadParams` if there are more or fewer, or if they are not within the bounds
 /// that no administrator can leave.
 public(package) fun checked(values: vector<u64>): Params {
-    assert!(values.length() == VALUES, errors::bad_params!());
+    require(values.length() == VALUES, errors::bad_params!());
     let windows = Windows {
         unit_ms: values[0],
         stack_life_ms: values[1],
@@ -139,7 +139,7 @@ public(package) fun checked(values: vector<u64>): Params {
     check_windows(&params.windows);
     check_amounts(&params.amounts);
     check_rates(&params.rates);
-    assert!(params.windows.hold_ms >= hold_min_ms(&params.windows), errors::bad_params!());
+    require(params.windows.hold_ms >= hold_min_ms(&params.windows), errors::bad_params!());
     check_exit(&params.windows);
     check_safety(&params.rates);
     params
@@ -148,9 +148,9 @@ public(package) fun checked(values: vector<u64>): Params {
 /// Aborts unless `params` may follow `before`: the unit never changes; exit and timelock never get shorter, because
 /// what was bought under the longer ones may still be running.
 public(package) fun check_change(before: &Params, params: &Params) {
-    assert!(params.windows.unit_ms == before.windows.unit_ms, errors::bad_params!());
-    assert!(params.windows.exit_ms >= before.windows.exit_ms, errors::bad_params!());
-    assert!(params.windows.timelock_ms >= before.windows.timelock_ms, errors::bad_params!());
+    require(params.windows.unit_ms == before.windows.unit_ms, errors::bad_params!());
+    require(params.windows.exit_ms >= before.windows.exit_ms, errors::bad_params!());
+    require(params.windows.timelock_ms >= before.windows.timelock_ms, errors::bad_params!());
 }
 
 /// What a purchase of this task is judged by: of each of the task's audit terms and the parameter the larger value,
@@ -199,7 +199,7 @@ public(package) fun pending_epoch(self: &PendingParams): u64 { self.epoch }
 
 fun check_windows(windows: &Windows) {
     let unit_ms = windows.unit_ms;
-    assert!(unit_ms >= 1 && unit_ms <= limits::window_ms_max!(), errors::bad_params!());
+    require(unit_ms >= 1 && unit_ms <= limits::window_ms_max!(), errors::bad_params!());
     check_window(windows.stack_life_ms, unit_ms);
     check_window(windows.close_delay_ms, unit_ms);
     check_window(windows.exit_ms, unit_ms);
@@ -218,15 +218,15 @@ fun check_windows(windows: &Windows) {
     check_window(windows.beat_min_ms, 1);
     check_window(windows.answer_interval_max_ms, 1);
     // A node at a longer interval could never be disputed.
-    assert!(windows.answer_interval_max_ms <= windows.queue_max_ms, errors::bad_params!());
-    assert!(windows.close_delay_ms >= windows.dispute_window_ms, errors::bad_params!());
-    assert!(windows.timelock_ms >= windows.stack_life_ms + windows.exit_ms, errors::bad_params!());
+    require(windows.answer_interval_max_ms <= windows.queue_max_ms, errors::bad_params!());
+    require(windows.close_delay_ms >= windows.dispute_window_ms, errors::bad_params!());
+    require(windows.timelock_ms >= windows.stack_life_ms + windows.exit_ms, errors::bad_params!());
 }
 
 /// A positive multiple of `unit_ms`.
 fun check_window(window_ms: u64, unit_ms: u64) {
     let is_bounded = window_ms >= 1 && window_ms <= limits::window_ms_max!();
-    assert!(is_bounded && window_ms % unit_ms == 0, errors::bad_params!())
+    require(is_bounded && window_ms % unit_ms == 0, errors::bad_params!())
 }
 
 fun check_amounts(amounts: &Amounts) {
@@ -240,14 +240,14 @@ fun check_amounts(amounts: &Amounts) {
     check_amount(amounts.min_claim);
     check_amount(amounts.compensation_max);
     check_amount(amounts.verifier_pay_min);
-    assert!(amounts.min_collateral > 0, errors::bad_params!());
-    assert!(amounts.weight_cap >= amounts.min_collateral, errors::bad_params!());
+    require(amounts.min_collateral > 0, errors::bad_params!());
+    require(amounts.weight_cap >= amounts.min_collateral, errors::bad_params!());
     // So that a task's own minimum can be scaled.
-    assert!(amounts.weight_cap <= WEIGHT_CAP_TIMES_MAX * amounts.min_collateral, errors::bad_params!());
-    assert!(amounts.compensation_max <= amounts.min_collateral, errors::bad_params!());
+    require(amounts.weight_cap <= WEIGHT_CAP_TIMES_MAX * amounts.min_collateral, errors::bad_params!());
+    require(amounts.compensation_max <= amounts.min_collateral, errors::bad_params!());
 }
 
-fun check_amount(amount: u64) { assert!(amount <= limits::amount_max!(), errors::bad_params!()) }
+fun check_amount(amount: u64) { require(amount <= limits::amount_max!(), errors::bad_params!()) }
 
 fun check_rates(rates: &Rates) {
     check_rate(rates.fraud_permille, 500, 1_000);
@@ -266,7 +266,7 @@ fun check_rates(rates: &Rates) {
     check_rate(rates.min_verifiers, rates.verifiers + VERIFIERS_SPARE, limits::amount_max!());
 }
 
-fun check_rate(rate: u64, least: u64, most: u64) { assert!(rate >= least && rate <= most, errors::bad_params!()) }
+fun check_rate(rate: u64, least: u64, most: u64) { require(rate >= least && rate <= most, errors::bad_params!()) }
 
 /// The shortest hold in which a challenge and both rounds of an audit end, each with graces and a replacement. Sums
 /// of a few windows, each bounded, stay far inside the range.
@@ -280,14 +280,14 @@ fun check_exit(windows: &Windows) {
     let disputes_ms = windows.dispute_window_ms + windows.queue_max_ms + windows.answer_window_ms
         + windows.body_window_ms;
     let longest_ms = windows.close_delay_ms + disputes_ms + 2 * windows.hold_ms + 4 * windows.grace_ms;
-    assert!(windows.exit_ms >= longest_ms, errors::bad_params!());
+    require(windows.exit_ms >= longest_ms, errors::bad_params!());
 }
 
 /// The safety factor must make up for what colluding verifiers hide: `safety · q ≥ 1000 · (1 − r)`.
 fun check_safety(rates: &Rates) {
     let honest_ppb = (limits::ppb!() - rates.collusion_permille * 1_000_000) as u128;
     let conviction_ppb = conviction_ppb(rates.collusion_permille, rates.verifiers) as u128;
-    assert!((rates.safety_permille as u128) * conviction_ppb >= 1_000 * honest_ppb, errors::bad_params!());
+    require((rates.safety_permille as u128) * conviction_ppb >= 1_000 * honest_ppb, errors::bad_params!());
 }
 
 /// `a · b / 10^9`, rounded down.

@@ -2,7 +2,7 @@
 /// change. Data, and what changes it from more than one module.
 module atoma::rows;
 
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::limits;
 use atoma::math;
@@ -125,7 +125,7 @@ public(package) fun new_node(
 /// Counts a write of the node's in this epoch. The last check of the entry that makes it.
 public(package) fun count_write(self: &mut Node, epoch: u64) {
     let writes = if (self.writes_epoch == epoch) self.writes else 0;
-    assert!(writes < limits::writes_max!(), errors::too_many_writes!());
+    require(writes < limits::writes_max!(), errors::too_many_writes!());
 
     self.writes = writes + 1;
     self.writes_epoch = epoch;

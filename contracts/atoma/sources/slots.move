@@ -7,7 +7,7 @@
 /// off at the end. A draw for an old claim meets who was there, or nobody.
 module atoma::slots;
 
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::math;
 use sui::table::{Self, Table};
 
@@ -108,12 +108,12 @@ public(package) fun has_subscription(self: &Market, node: u64): bool { self.subs
 
 /// A node's subscription, whether it still runs or not.
 public(package) fun subscription(self: &Market, node: u64): &Subscription {
-    assert!(self.subscriptions.contains(node), errors::not_subscribed!());
+    require(self.subscriptions.contains(node), errors::not_subscribed!());
     &self.subscriptions[node]
 }
 
 public(package) fun subscription_mut(self: &mut Market, node: u64): &mut Subscription {
-    assert!(self.subscriptions.contains(node), errors::not_subscribed!());
+    require(self.subscriptions.contains(node), errors::not_subscribed!());
     &mut self.subscriptions[node]
 }
 
@@ -163,12 +163,12 @@ public(package) fun set_verifiers_owned(self: &mut Market, owner: address, owned
 
 /// The list of an echelon of the task.
 public(package) fun list(lists: &Table<u64, SlotList>, echelon: u64): &SlotList {
-    assert!(lists.contains(echelon), errors::bad_argument!());
+    require(lists.contains(echelon), errors::bad_argument!());
     &lists[echelon]
 }
 
 public(package) fun list_mut(lists: &mut Table<u64, SlotList>, echelon: u64): &mut SlotList {
-    assert!(lists.contains(echelon), errors::bad_argument!());
+    require(lists.contains(echelon), errors::bad_argument!());
     &mut lists[echelon]
 }
 
@@ -199,7 +199,7 @@ public(package) fun locate(
         rest = rest - sizes[i];
         i = i + 1;
     };
-    assert!(i < count, errors::bad_argument!());
+    require(i < count, errors::bad_argument!());
     (echelons[i], rest, list(lists, echelons[i]).has_slot(rest))
 }
 
@@ -212,7 +212,7 @@ public(package) fun free_position(self: &SlotList, positions: &vector<u64>, epoc
         if (slot.until_epoch <= epoch || slot.from_epoch > epoch) return option::some(positions[i]);
         i = i + 1;
     };
-    assert!(positions.length() < 2, errors::already_subscribed!());
+    require(positions.length() < 2, errors::already_subscribed!());
     option::none()
 }
 
@@ -229,12 +229,12 @@ public(package) fun has_slot(self: &SlotList, position: u64): bool {
 }
 
 public(package) fun slot(self: &SlotList, position: u64): &Slot {
-    assert!(self.has_slot(position), errors::not_subscribed!());
+    require(self.has_slot(position), errors::not_subscribed!());
     &self.pages[position / SLOTS_PER_PAGE][position % SLOTS_PER_PAGE]
 }
 
 public(package) fun slot_mut(self: &mut SlotList, position: u64): &mut Slot {
-    assert!(self.has_slot(position), errors::not_subscribed!());
+    require(self.has_slot(position), errors::not_subscribed!());
     &mut self.pages[position / SLOTS_PER_PAGE][position % SLOTS_PER_PAGE]
 }
 
@@ -284,7 +284,7 @@ public(package) fun swap_remove(self: &mut SlotList, position: u64): Option<u64>
 
 /// Takes the last slot off.
 fun pop(self: &mut SlotList): Slot {
-    assert!(self.size > 0, errors::bad_argument!());
+    require(self.size > 0, errors::bad_argument!());
     let last = self.size - 1;
     let page = last / SLOTS_PER_PAGE;
     let slot = self.pages[page].pop_back();

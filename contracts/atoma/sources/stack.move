@@ -7,7 +7,7 @@ module atoma::stack;
 
 use atoma::db::{Self, AtomaDb};
 use atoma::draw;
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::limits;
 use atoma::math;
@@ -106,23 +106,11 @@ public fun top_up<T>(
     clock: &Clock,
     ctx: &mut TxContext,
 ) {
-    top_up_impl(db, stack, &mut coin, units, clock, ctx);
-    return_change(coin, ctx);
-}
-
-/// `top_up` that takes its price out of the coin.
-public(package) fun top_up_impl<T>(
-    db: &AtomaDb<T>,
-    stack: &mut Stack<T>,
-    coin: &mut Coin<T>,
-    units: u64,
-    clock: &Clock,
-    ctx: &TxContext,
-) {
     let (id, clock_ms) = (stack.addr(), clock.timestamp_ms());
     let amount = purchase::top_up(db, id, &mut stack.state, coin.value(), units, clock_ms, ctx);
     math::add(stack.balance.value(), amount);
     stack.balance.join(coin.balance_mut().split(amount));
+    return_change(coin, ctx)
 }
 
 /// Opens a node's channel or raises its grant. The owner's own call needs no signature; the node's owner brings the
@@ -196,52 +184,43 @@ public fun request_close<T>(stack: &mut Stack<T>, clock: &Clock, ctx: &TxContext
 /// Returns what nobody earned or may still earn, once no voucher can be settled any more (else `ETooEarly`): as a
 /// coin if the owner calls, else credited to the owner. By anyone, at any version. Called again, it returns what was
 /// freed since. Deletes the stack when nothing is left.
-#[allow(lint(share_owned))]
 public fun refund<T>(mut stack: Stack<T>, clock: &Clock, ctx: &mut TxContext) {
-    let (coin, is_empty) = refund_impl(&mut stack, clock, ctx);
-    coin.do!(|coin| transfer::public_transfer(coin, ctx.sender()));
+    let is_empty = stack.pay_refund(clock, ctx);
     stack.put_back(is_empty)
 }
 
-/// `refund` with the coin returned, if there is one, and whether the stack can be deleted.
-public(package) fun refund_impl<T>(
-    stack: &mut Stack<T>,
-    clock: &Clock,
-    ctx: &mut TxContext,
-): (Option<Coin<T>>, bool) {
+/// `refund` on a stack in hand, which the tests keep. Says whether it can be deleted.
+public(package) fun pay_refund<T>(stack: &mut Stack<T>, clock: &Clock, ctx: &mut TxContext): bool {
     let (id, clock_ms) = (stack.addr(), clock.timestamp_ms());
     let amount = stack_state::refund(id, &mut stack.state, stack.balance.value(), clock_ms, ctx);
-    let coin = if (amount > 0) option::some(stack.pay(amount, ctx)) else option::none();
-    (coin, stack.empty(clock_ms))
+    if (amount > 0) stack.pay(amount, ctx);
+    stack.empty(clock_ms)
 }
 
 /// Pays what the sender is due, at any version, else `ENothingDue`. Deletes the stack when nothing is left.
-#[allow(lint(share_owned))]
 public fun withdraw<T>(mut stack: Stack<T>, clock: &Clock, ctx: &mut TxContext) {
-    let (coin, is_empty) = withdraw_impl(&mut stack, clock, ctx);
-    transfer::public_transfer(coin, ctx.sender());
+    let is_empty = stack.pay_due(clock, ctx);
     stack.put_back(is_empty)
 }
 
-/// `withdraw` with the coin returned, and whether the stack can be deleted.
-public(package) fun withdraw_impl<T>(stack: &mut Stack<T>, clock: &Clock, ctx: &mut TxContext): (Coin<T>, bool) {
+/// `withdraw` on a stack in hand, likewise.
+public(package) fun pay_due<T>(stack: &mut Stack<T>, clock: &Clock, ctx: &mut TxContext): bool {
     let id = stack.addr();
     let amount = stack_state::withdraw(id, &mut stack.state, ctx);
-    let coin = stack.pay(amount, ctx);
-    (coin, stack.empty(clock.timestamp_ms()))
+    stack.pay(amount, ctx);
+    stack.empty(clock.timestamp_ms())
 }
 
 /// Moves what the treasury is due into it, whoever calls, at any version, else `ENothingDue`. Deletes the stack when
 /// nothing is left.
-#[allow(lint(share_owned))]
 public fun sweep<T>(mut stack: Stack<T>, treasury: &mut Treasury<T>, clock: &Clock) {
-    let is_empty = sweep_impl(&mut stack, treasury, clock);
+    let is_empty = stack.pay_treasury(treasury, clock);
     stack.put_back(is_empty)
 }
 
-/// `sweep` that returns whether the stack can be deleted.
-public(package) fun sweep_impl<T>(stack: &mut Stack<T>, treasury: &mut Treasury<T>, clock: &Clock): bool {
-    assert!(treasury.db() == stack.state.db(), errors::wrong_db!());
+/// `sweep` on a stack in hand, likewise.
+public(package) fun pay_treasury<T>(stack: &mut Stack<T>, treasury: &mut Treasury<T>, clock: &Clock): bool {
+    require(treasury.db() == stack.state.db(), errors::wrong_db!());
     let id = stack.addr();
     let amount = stack_state::sweep(id, &mut stack.state);
     treasury.join(stack.take(amount));
@@ -275,7 +254,10 @@ public(package) fun put<T>(self: &mut Stack<T>, balance: Balance<T>) {
     self.balance.join(balance);
 }
 
-fun pay<T>(self: &mut Stack<T>, amount: u64, ctx: &mut TxContext): Coin<T> { self.take(amount).into_coin(ctx) }
+/// Pays the sender.
+fun pay<T>(self: &mut Stack<T>, amount: u64, ctx: &mut TxContext) {
+    transfer::public_transfer(self.take(amount).into_coin(ctx), ctx.sender())
+}
 
 /// Whether the stack can be deleted: its last coin has left and everything is over. Says so.
 fun empty<T>(self: &Stack<T>, clock_ms: u64): bool {
@@ -330,9 +312,9 @@ public(package) fun do_open_channel<T>(
     db.check_version();
     state.check(db);
     let node = db.node(opening.node);
-    assert!(clock_ms < state.ends_ms(), errors::stack_ended!());
+    require(clock_ms < state.ends_ms(), errors::stack_ended!());
     let open_fee = authorize(stack, state, node, opening, signature, ctx);
-    assert!(node.disabled_ms() == 0, errors::node_disabled!());
+    require(node.disabled_ms() == 0, errors::node_disabled!());
     let is_open = state.has_channel(opening.node);
     let channel = if (is_open) {
         raised(db, state, opening, ctx.epoch())
@@ -342,7 +324,7 @@ public(package) fun do_open_channel<T>(
     check_verifiers(db, state, node.owner());
     let before = if (is_open) state.channel(opening.node).granted() else 0;
     let granted_units = math::add(state.granted_units(), math::sub(opening.units, before));
-    assert!(granted_units <= state.total_units(), errors::over_granted!());
+    require(granted_units <= state.total_units(), errors::over_granted!());
 
     let fee = if (open_fee.is_some()) {
         let opens_left = state.opens_left() - 1;
@@ -380,10 +362,10 @@ fun authorize(
     ctx: &TxContext,
 ): Option<u64> {
     if (ctx.sender() == state.owner()) return option::none();
-    assert!(ctx.sender() == node.owner(), errors::not_authorized!());
+    require(ctx.sender() == node.owner(), errors::not_authorized!());
     let Opening { node, units, max_price, nonce } = *opening;
     let bytes = message::grant_bytes(&message::grant(state.db(), stack, node, units, max_price, nonce));
-    assert!(message::verifies(&bytes, signature, state.request_key()), errors::bad_signature!());
+    require(message::verifies(&bytes, signature, state.request_key()), errors::bad_signature!());
     if (state.opens_left() > 0) option::some(state.params().open_fee()) else option::none()
 }
 
@@ -392,18 +374,18 @@ fun check_verifiers<T>(db: &AtomaDb<T>, state: &StackState, owner: address) {
     let market = db.market(state.task());
     let verifiers = market.verifiers_in(state.echelons());
     let has_verifiers = draw::has_verifiers(market, state.params(), state.level(), verifiers, owner);
-    assert!(has_verifiers, errors::not_enough_verifiers!());
+    require(has_verifiers, errors::not_enough_verifiers!());
 }
 
 /// The channel with its grant raised.
 fun raised<T>(db: &AtomaDb<T>, state: &StackState, opening: &Opening, epoch: u64): Channel {
     let mut channel = *state.channel(opening.node);
-    assert!(channel.closed_ms() == 0, errors::channel_closed!());
-    assert!(opening.nonce > channel.grant_nonce(), errors::stale_grant!());
-    assert!(opening.units >= channel.granted(), errors::bad_argument!());
-    assert!(channel.price() <= opening.max_price, errors::price_too_high!());
+    require(channel.closed_ms() == 0, errors::channel_closed!());
+    require(opening.nonce > channel.grant_nonce(), errors::stale_grant!());
+    require(opening.units >= channel.granted(), errors::bad_argument!());
+    require(channel.price() <= opening.max_price, errors::price_too_high!());
     let (_, max_units, _) = offer::at_epoch(db, state.task(), opening.node, epoch);
-    assert!(opening.units <= max_units, errors::not_eligible!());
+    require(opening.units <= max_units, errors::not_eligible!());
     channel.grant(opening.units, opening.nonce);
     channel
 }
@@ -417,18 +399,18 @@ fun opened<T>(
     clock_ms: u64,
     epoch: u64,
 ): Channel {
-    assert!(state.channels() < limits::channels_max!(), errors::too_many_channels!());
-    assert!(opening.units > 0, errors::bad_argument!());
+    require(state.channels() < limits::channels_max!(), errors::too_many_channels!());
+    require(opening.units > 0, errors::bad_argument!());
     let is_drawn = state.drawn().contains(&opening.node);
-    assert!(purchase::is_any(state.selection()) || is_drawn, errors::not_eligible!());
+    require(purchase::is_any(state.selection()) || is_drawn, errors::not_eligible!());
     let (price, max_units, echelon) = offer::at_epoch(db, state.task(), opening.node, epoch);
-    assert!(state.echelons().contains(&echelon), errors::not_eligible!());
-    assert!(price <= state.max_price(), errors::price_too_high!());
-    assert!(price <= opening.max_price, errors::price_too_high!());
-    assert!(opening.units <= max_units, errors::not_eligible!());
+    require(state.echelons().contains(&echelon), errors::not_eligible!());
+    require(price <= state.max_price(), errors::price_too_high!());
+    require(price <= opening.max_price, errors::price_too_high!());
+    require(opening.units <= max_units, errors::not_eligible!());
     let task = db.task(state.task());
     let may_serve = draw::may_serve(task, state.params(), node, epoch, clock_ms);
-    assert!(may_serve, errors::not_eligible!());
+    require(may_serve, errors::not_eligible!());
     stack_state::new_channel(opening.node, price, echelon, opening.units, opening.nonce)
 }
 
@@ -456,7 +438,7 @@ public(package) fun do_settle<T>(
 ) {
     db.check_version();
     state.check(db);
-    assert!(state.level() < 2, errors::wrong_level!());
+    require(state.level() < 2, errors::wrong_level!());
     limits::check_hash(&settlement.root);
     let Settlement { node, units, count, root } = *settlement;
     let channel = *state.channel(node);
@@ -503,15 +485,15 @@ public(package) fun check_voucher(
     signature: &vector<u8>,
     clock_ms: u64,
 ) {
-    assert!(!channel.released(), errors::channel_closed!());
+    require(!channel.released(), errors::channel_closed!());
     let end_ms = state.channel_end_ms(channel, node);
     let until_ms = math::saturating_add(end_ms, state.params().close_delay_ms());
-    assert!(clock_ms <= until_ms, errors::window_closed!());
+    require(clock_ms <= until_ms, errors::window_closed!());
     let Settlement { node, units, count, root } = *settlement;
-    assert!(units >= before, errors::voucher_backwards!());
-    assert!(math::add(units, channel.disputed_units()) <= channel.granted(), errors::over_claimed!());
+    require(units >= before, errors::voucher_backwards!());
+    require(math::add(units, channel.disputed_units()) <= channel.granted(), errors::over_claimed!());
     let bytes = message::voucher_bytes(&message::voucher(state.db(), stack, node, units, count, root));
-    assert!(message::verifies(&bytes, signature, state.request_key()), errors::bad_signature!());
+    require(message::verifies(&bytes, signature, state.request_key()), errors::bad_signature!());
 }
 
 /// Shrinks reserves as far as needed when the channel uses `units` of its transcript. Returns those that changed.

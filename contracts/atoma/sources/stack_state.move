@@ -4,7 +4,7 @@ module atoma::stack_state;
 
 use atoma::claim_state::{Claim, Queued};
 use atoma::db::{Self, AtomaDb};
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::limits;
 use atoma::math;
@@ -240,7 +240,7 @@ public(package) fun shrink(self: &mut StackState, node: u64, over: u64): vector<
             changed.push_back(*reserve);
         };
     };
-    assert!(left == 0, errors::over_claimed!());
+    require(left == 0, errors::over_claimed!());
     changed
 }
 
@@ -347,13 +347,13 @@ public(package) fun has_channel(self: &StackState, node: u64): bool { self.index
 /// The node's channel, else `EUnknownChannel`.
 public(package) fun channel(self: &StackState, node: u64): &Channel {
     let at = self.index(node);
-    assert!(at.is_some(), errors::unknown_channel!());
+    require(at.is_some(), errors::unknown_channel!());
     &self.channels[at.destroy_some()]
 }
 
 public(package) fun channel_mut(self: &mut StackState, node: u64): &mut Channel {
     let at = self.index(node);
-    assert!(at.is_some(), errors::unknown_channel!());
+    require(at.is_some(), errors::unknown_channel!());
     &mut self.channels[at.destroy_some()]
 }
 
@@ -555,12 +555,12 @@ public(package) fun revoke_channel(
     ctx: &TxContext,
 ) {
     state.check_version();
-    assert!(ctx.sender() == state.owner, errors::not_authorized!());
+    require(ctx.sender() == state.owner, errors::not_authorized!());
     let is_open = state.has_channel(node);
     if (is_open) {
-        assert!(state.channel(node).closed_ms == 0, errors::channel_closed!());
+        require(state.channel(node).closed_ms == 0, errors::channel_closed!());
     } else {
-        assert!(state.channels() < limits::channels_max!(), errors::too_many_channels!());
+        require(state.channels() < limits::channels_max!(), errors::too_many_channels!());
     };
 
     // 0 means open.
@@ -582,7 +582,7 @@ public(package) fun release_channel<T>(
     state.check(db);
     db.check_db(badge_db);
     let channel = state.channel_mut(node);
-    assert!(!channel.released, errors::channel_closed!());
+    require(!channel.released, errors::channel_closed!());
 
     let at_ms = clock_ms.max(1);
     channel.released = true;
@@ -602,16 +602,16 @@ public(package) fun reclaim<T>(
     let channel = state.channel(node);
     let closed_ms = channel.closed_ms;
     let disabled_ms = if (db.has_node(node)) db.node(node).disabled_ms() else 0;
-    assert!(closed_ms != 0 || disabled_ms != 0, errors::too_early!());
+    require(closed_ms != 0 || disabled_ms != 0, errors::too_early!());
     let ended_ms = if (closed_ms == 0) disabled_ms else if (disabled_ms == 0) closed_ms
         else closed_ms.min(disabled_ms);
     let params = &state.params;
     let delay_ms = if (channel.released) params.dispute_window_ms() else params.close_delay_ms();
-    assert!(clock_ms > math::saturating_add(ended_ms, delay_ms), errors::too_early!());
-    assert!(state.reserved(node) == 0, errors::units_reserved!());
+    require(clock_ms > math::saturating_add(ended_ms, delay_ms), errors::too_early!());
+    require(state.reserved(node) == 0, errors::units_reserved!());
     let used = channel.used();
     let returned = math::sub(channel.granted, used);
-    assert!(returned > 0, errors::nothing_due!());
+    require(returned > 0, errors::nothing_due!());
     let granted_units = math::sub(state.granted_units, returned);
 
     state.granted_units = granted_units;
@@ -621,9 +621,9 @@ public(package) fun reclaim<T>(
 
 public(package) fun request_close(stack: address, state: &mut StackState, clock_ms: u64, ctx: &TxContext) {
     state.check_version();
-    assert!(ctx.sender() == state.owner, errors::not_authorized!());
-    assert!(state.close_requested_ms == 0, errors::already_closing!());
-    assert!(clock_ms < state.expires_ms, errors::stack_ended!());
+    require(ctx.sender() == state.owner, errors::not_authorized!());
+    require(state.close_requested_ms == 0, errors::already_closing!());
+    require(clock_ms < state.expires_ms, errors::stack_ended!());
 
     // 0 means not requested.
     let at_ms = clock_ms.max(1);
@@ -639,7 +639,7 @@ public(package) fun refund(
     clock_ms: u64,
     ctx: &TxContext,
 ): u64 {
-    assert!(clock_ms > state.settle_until_ms(), errors::too_early!());
+    require(clock_ms > state.settle_until_ms(), errors::too_early!());
     let owner = state.owner;
     let kept = math::add(state.credited(), state.committed());
     // Reserves are counted with a base unit to spare.
@@ -655,7 +655,7 @@ public(package) fun refund(
 public(package) fun withdraw(stack: address, state: &mut StackState, ctx: &TxContext): u64 {
     let to = ctx.sender();
     let amount = state.due_of(to);
-    assert!(amount > 0, errors::nothing_due!());
+    require(amount > 0, errors::nothing_due!());
 
     state.clear_due(to);
     events::withdrawn(stack, to, amount);
@@ -665,7 +665,7 @@ public(package) fun withdraw(stack: address, state: &mut StackState, ctx: &TxCon
 /// What the treasury is due, which must then be moved there.
 public(package) fun sweep(stack: address, state: &mut StackState): u64 {
     let amount = state.treasury_due;
-    assert!(amount > 0, errors::nothing_due!());
+    require(amount > 0, errors::nothing_due!());
 
     state.treasury_due = 0;
     events::swept(stack, amount);

@@ -2,7 +2,7 @@
 module atoma::task;
 
 use atoma::db::AtomaDb;
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::limits;
 use atoma::params;
@@ -42,6 +42,7 @@ public fun create<T>(
     hold_ms: u64,
     ctx: &mut TxContext,
 ) {
+    db.check_version();
     let audit = rows::new_audit_terms(
         p_min_ppb,
         p_stat_ppb,
@@ -67,16 +68,10 @@ public fun create<T>(
         echelons,
         audit,
     );
-    transfer::transfer(create_impl(db, row, ctx), ctx.sender())
-}
-
-/// `create` with the badge returned. `row` is the task as it will be stored, its arguments unchecked.
-public(package) fun create_impl<T>(db: &mut AtomaDb<T>, row: Task, ctx: &mut TxContext): TaskBadge {
-    db.check_version();
     check_new(&row);
     let params = db.params_at(ctx.epoch());
     check_audit(row.audit(), params.unit_ms());
-    assert!(!db.model(row.model()).disabled(), errors::model_disabled!());
+    require(!db.model(row.model()).disabled(), errors::model_disabled!());
     let terms = params::of_task(params, &row);
     if (row.level() == 2) params::check_terms(&terms);
 
@@ -96,7 +91,7 @@ public(package) fun create_impl<T>(db: &mut AtomaDb<T>, row: Task, ctx: &mut TxC
         *row.echelons(),
     );
     db.add_task(row, market);
-    badge
+    transfer::transfer(badge, ctx.sender())
 }
 
 /// Ends sales and new offers for good. By the badge. What was bought runs on. Aborts `ETaskDeprecated` the second
@@ -104,7 +99,7 @@ public(package) fun create_impl<T>(db: &mut AtomaDb<T>, row: Task, ctx: &mut TxC
 public fun deprecate<T>(db: &mut AtomaDb<T>, badge: &TaskBadge) {
     db.check_version();
     let task = badge_task(db, badge);
-    assert!(!task.deprecated(), errors::task_deprecated!());
+    require(!task.deprecated(), errors::task_deprecated!());
 
     task.deprecate();
     events::task_deprecated(badge.task);
@@ -115,7 +110,7 @@ public fun deprecate<T>(db: &mut AtomaDb<T>, badge: &TaskBadge) {
 public fun set_whitelist<T>(db: &mut AtomaDb<T>, badge: &TaskBadge, nodes: vector<u64>) {
     db.check_version();
     let task = badge_task(db, badge);
-    assert!(nodes.length() <= limits::whitelist_max!(), errors::bad_argument!());
+    require(nodes.length() <= limits::whitelist_max!(), errors::bad_argument!());
 
     task.set_whitelist(nodes);
     events::whitelist_set(badge.task, nodes);
@@ -127,30 +122,30 @@ fun badge_task<T>(db: &mut AtomaDb<T>, badge: &TaskBadge): &mut Task {
 }
 
 fun check_new(new: &Task) {
-    assert!(new.role() <= limits::role_max!(), errors::bad_argument!());
-    assert!(new.level() <= limits::level_max!(), errors::bad_argument!());
+    require(new.role() <= limits::role_max!(), errors::bad_argument!());
+    require(new.level() <= limits::level_max!(), errors::bad_argument!());
     limits::check_quantity(new.price_ceiling());
     let weights = new.weights();
     limits::check_quantity(weights.input());
     limits::check_quantity(weights.output());
-    assert!(weights.input() != 0 || weights.output() != 0, errors::bad_argument!());
-    assert!(new.surcharge_permille() <= limits::surcharge_permille_max!(), errors::bad_argument!());
-    assert!(new.min_collateral() <= limits::collateral_minimum_max!(), errors::bad_argument!());
-    assert!(new.min_reputation() <= limits::reputation_max!(), errors::bad_argument!());
-    assert!(new.whitelist().length() <= limits::whitelist_max!(), errors::bad_argument!());
-    assert!(!new.echelons().is_empty(), errors::bad_argument!());
+    require(weights.input() != 0 || weights.output() != 0, errors::bad_argument!());
+    require(new.surcharge_permille() <= limits::surcharge_permille_max!(), errors::bad_argument!());
+    require(new.min_collateral() <= limits::collateral_minimum_max!(), errors::bad_argument!());
+    require(new.min_reputation() <= limits::reputation_max!(), errors::bad_argument!());
+    require(new.whitelist().length() <= limits::whitelist_max!(), errors::bad_argument!());
+    require(!new.echelons().is_empty(), errors::bad_argument!());
     limits::check_echelons(new.echelons());
 }
 
 fun check_audit(audit: &AuditTerms, unit_ms: u64) {
-    assert!(audit.p_min_ppb() <= limits::ppb!() && audit.p_stat_ppb() <= limits::ppb!(), errors::bad_argument!());
-    assert!(audit.verifiers() <= limits::verifiers_max!(), errors::bad_argument!());
-    assert!(audit.records() <= limits::records_max!(), errors::bad_argument!());
-    assert!(audit.min_claim() <= limits::amount_max!(), errors::bad_argument!());
+    require(audit.p_min_ppb() <= limits::ppb!() && audit.p_stat_ppb() <= limits::ppb!(), errors::bad_argument!());
+    require(audit.verifiers() <= limits::verifiers_max!(), errors::bad_argument!());
+    require(audit.records() <= limits::records_max!(), errors::bad_argument!());
+    require(audit.min_claim() <= limits::amount_max!(), errors::bad_argument!());
     check_window(audit.challenge_ms(), unit_ms);
     check_window(audit.hold_ms(), unit_ms);
 }
 
 fun check_window(window_ms: u64, unit_ms: u64) {
-    assert!(window_ms <= limits::window_ms_max!() && window_ms % unit_ms == 0, errors::bad_argument!())
+    require(window_ms <= limits::window_ms_max!() && window_ms % unit_ms == 0, errors::bad_argument!())
 }

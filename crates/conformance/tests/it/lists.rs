@@ -24,7 +24,7 @@ fn abort_codes_are_one_list() {
     let text = source("errors.move");
     let mut found = Vec::new();
     for rest in text.split("public(package) macro fun ").skip(1) {
-        let (name, rest) = rest.split_once("(): u64 {").unwrap();
+        let (name, rest) = rest.split_once("(): u8 {").unwrap();
         let code: u64 = rest.split('}').next().unwrap().trim().parse().unwrap();
         found.push((constant(name), code));
     }
