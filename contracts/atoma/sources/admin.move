@@ -9,7 +9,6 @@ use atoma::events;
 use atoma::math;
 use atoma::params;
 use atoma::treasury::{Self, Treasury};
-use sui::coin::Coin;
 
 /// The right to administer one market. `db` is zero until it is created.
 public struct AdminCap has key, store {

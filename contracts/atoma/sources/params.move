@@ -86,54 +86,56 @@ public struct PendingParams has copy, drop, store {
 
 /// Takes all values in order. Aborts `EBadParams` if there are more or fewer, or if they are not within the bounds
 /// that no administrator can leave.
-public(package) fun checked(values: vector<u64>): Params {
+public(package) fun checked(mut values: vector<u64>): Params {
     require(values.length() == VALUES, errors::bad_params!());
+    // Fields are read in order, from what is then the end.
+    values.reverse();
     let windows = Windows {
-        unit_ms: values[0],
-        stack_life_ms: values[1],
-        close_delay_ms: values[2],
-        exit_ms: values[3],
-        beat_min_ms: values[4],
-        reveal_ms: values[5],
-        commit_ms: values[6],
-        verdict_ms: values[7],
-        grace_ms: values[8],
-        challenge_ms: values[9],
-        hold_ms: values[10],
-        dispute_window_ms: values[11],
-        answer_window_ms: values[12],
-        body_window_ms: values[13],
-        queue_max_ms: values[14],
-        answer_interval_max_ms: values[15],
-        timelock_ms: values[16],
+        unit_ms: values.pop_back(),
+        stack_life_ms: values.pop_back(),
+        close_delay_ms: values.pop_back(),
+        exit_ms: values.pop_back(),
+        beat_min_ms: values.pop_back(),
+        reveal_ms: values.pop_back(),
+        commit_ms: values.pop_back(),
+        verdict_ms: values.pop_back(),
+        grace_ms: values.pop_back(),
+        challenge_ms: values.pop_back(),
+        hold_ms: values.pop_back(),
+        dispute_window_ms: values.pop_back(),
+        answer_window_ms: values.pop_back(),
+        body_window_ms: values.pop_back(),
+        queue_max_ms: values.pop_back(),
+        answer_interval_max_ms: values.pop_back(),
+        timelock_ms: values.pop_back(),
     };
     let amounts = Amounts {
-        min_collateral: values[17],
-        weight_cap: values[18],
-        registration_fee: values[19],
-        open_fee: values[20],
-        bond: values[21],
-        answer_fee: values[22],
-        resolve_fee: values[23],
-        min_claim: values[24],
-        compensation_max: values[25],
-        verifier_pay_min: values[26],
+        min_collateral: values.pop_back(),
+        weight_cap: values.pop_back(),
+        registration_fee: values.pop_back(),
+        open_fee: values.pop_back(),
+        bond: values.pop_back(),
+        answer_fee: values.pop_back(),
+        resolve_fee: values.pop_back(),
+        min_claim: values.pop_back(),
+        compensation_max: values.pop_back(),
+        verifier_pay_min: values.pop_back(),
     };
     let rates = Rates {
-        fraud_permille: values[27],
-        timeout_permille: values[28],
-        verdict_permille: values[29],
-        no_commit_permille: values[30],
-        burn_permille: values[31],
-        compensation_times: values[32],
-        p_min_ppb: values[33],
-        p_stat_ppb: values[34],
-        cost_permille: values[35],
-        collusion_permille: values[36],
-        safety_permille: values[37],
-        verifiers: values[38],
-        records: values[39],
-        min_verifiers: values[40],
+        fraud_permille: values.pop_back(),
+        timeout_permille: values.pop_back(),
+        verdict_permille: values.pop_back(),
+        no_commit_permille: values.pop_back(),
+        burn_permille: values.pop_back(),
+        compensation_times: values.pop_back(),
+        p_min_ppb: values.pop_back(),
+        p_stat_ppb: values.pop_back(),
+        cost_permille: values.pop_back(),
+        collusion_permille: values.pop_back(),
+        safety_permille: values.pop_back(),
+        verifiers: values.pop_back(),
+        records: values.pop_back(),
+        min_verifiers: values.pop_back(),
     };
     let params = Params { windows, amounts, rates };
     check_windows(&params.windows);
@@ -157,18 +159,18 @@ public(package) fun check_change(before: &Params, params: &Params) {
 /// the task's minimum of collateral where it is larger, the weight cap in the same proportion, and what follows
 /// from these.
 public(package) fun of_task(params: &Params, task: &Task): Params {
-    let audit = task.audit();
+    let (p_min_ppb, p_stat_ppb, verifiers, records, min_claim, challenge_ms, hold_ms) = task.audit();
     let Params { mut windows, mut amounts, mut rates } = *params;
-    rates.p_min_ppb = rates.p_min_ppb.max(audit.p_min_ppb());
-    rates.p_stat_ppb = rates.p_stat_ppb.max(audit.p_stat_ppb());
-    rates.verifiers = rates.verifiers.max(audit.verifiers());
-    rates.records = rates.records.max(audit.records());
+    rates.p_min_ppb = rates.p_min_ppb.max(p_min_ppb);
+    rates.p_stat_ppb = rates.p_stat_ppb.max(p_stat_ppb);
+    rates.verifiers = rates.verifiers.max(verifiers);
+    rates.records = rates.records.max(records);
     rates.min_verifiers = rates.min_verifiers.max(rates.verifiers + VERIFIERS_SPARE);
-    amounts.min_claim = amounts.min_claim.max(audit.min_claim());
-    windows.challenge_ms = windows.challenge_ms.max(audit.challenge_ms());
+    amounts.min_claim = amounts.min_claim.max(min_claim);
+    windows.challenge_ms = windows.challenge_ms.max(challenge_ms);
     amounts.min_collateral = amounts.min_collateral.max(task.min_collateral());
     amounts.weight_cap = scaled_cap(&params.amounts, amounts.min_collateral);
-    windows.hold_ms = windows.hold_ms.max(audit.hold_ms()).max(hold_min_ms(&windows));
+    windows.hold_ms = windows.hold_ms.max(hold_ms).max(hold_min_ms(&windows));
     Params { windows, amounts, rates }
 }
 

@@ -322,6 +322,7 @@ public(package) fun new_model(
     Model { id, label, creator, modality, weights_root, creator_fee_permille, disabled: false }
 }
 
+/// A task of these terms, else `EBadArgument`. Windows are multiples of `unit_ms`.
 public(package) fun new_task(
     id: u64,
     owner: address,
@@ -330,14 +331,39 @@ public(package) fun new_task(
     level: u8,
     exact: bool,
     price_ceiling: u64,
-    weights: UnitWeights,
+    weight_input: u64,
+    weight_output: u64,
     surcharge_permille: u64,
     min_collateral: u64,
     min_reputation: u64,
     whitelist: vector<u64>,
     echelons: vector<u64>,
-    audit: AuditTerms,
+    p_min_ppb: u64,
+    p_stat_ppb: u64,
+    verifiers: u64,
+    records: u64,
+    min_claim: u64,
+    challenge_ms: u64,
+    hold_ms: u64,
+    unit_ms: u64,
 ): Task {
+    require(role <= limits::role_max!() && level <= limits::level_max!(), errors::bad_argument!());
+    limits::check_quantity(price_ceiling);
+    limits::check_quantity(weight_input);
+    limits::check_quantity(weight_output);
+    require(weight_input != 0 || weight_output != 0, errors::bad_argument!());
+    require(surcharge_permille <= limits::surcharge_permille_max!(), errors::bad_argument!());
+    require(min_collateral <= limits::collateral_minimum_max!(), errors::bad_argument!());
+    require(min_reputation <= limits::reputation_max!(), errors::bad_argument!());
+    require(whitelist.length() <= limits::whitelist_max!(), errors::bad_argument!());
+    require(!echelons.is_empty(), errors::bad_argument!());
+    limits::check_echelons(&echelons);
+    require(p_min_ppb <= limits::ppb!() && p_stat_ppb <= limits::ppb!(), errors::bad_argument!());
+    require(verifiers <= limits::verifiers_max!(), errors::bad_argument!());
+    require(records <= limits::records_max!(), errors::bad_argument!());
+    require(min_claim <= limits::amount_max!(), errors::bad_argument!());
+    check_window(challenge_ms, unit_ms);
+    check_window(hold_ms, unit_ms);
     Task {
         id,
         owner,
@@ -346,29 +372,19 @@ public(package) fun new_task(
         level,
         exact,
         price_ceiling,
-        weights,
+        weights: UnitWeights { input: weight_input, output: weight_output },
         surcharge_permille,
         min_collateral,
         min_reputation,
         whitelist,
         echelons,
         deprecated: false,
-        audit,
+        audit: AuditTerms { p_min_ppb, p_stat_ppb, verifiers, records, min_claim, challenge_ms, hold_ms },
     }
 }
 
-public(package) fun new_weights(input: u64, output: u64): UnitWeights { UnitWeights { input, output } }
-
-public(package) fun new_audit_terms(
-    p_min_ppb: u64,
-    p_stat_ppb: u64,
-    verifiers: u64,
-    records: u64,
-    min_claim: u64,
-    challenge_ms: u64,
-    hold_ms: u64,
-): AuditTerms {
-    AuditTerms { p_min_ppb, p_stat_ppb, verifiers, records, min_claim, challenge_ms, hold_ms }
+fun check_window(window_ms: u64, unit_ms: u64) {
+    require(window_ms <= limits::window_ms_max!() && window_ms % unit_ms == 0, errors::bad_argument!())
 }
 
 // Models.
@@ -384,10 +400,6 @@ public(package) fun disable(self: &mut Model) { self.disabled = true }
 // Tasks.
 
 public(package) fun task_id(self: &Task): u64 { self.id }
-
-public(package) fun task_owner(self: &Task): address { self.owner }
-
-public(package) fun role(self: &Task): u8 { self.role }
 
 public(package) fun model(self: &Task): u64 { self.model }
 
@@ -409,10 +421,6 @@ public(package) fun echelons(self: &Task): &vector<u64> { &self.echelons }
 
 public(package) fun deprecated(self: &Task): bool { self.deprecated }
 
-public(package) fun audit(self: &Task): &AuditTerms { &self.audit }
-
-public(package) fun whitelist(self: &Task): &vector<u64> { &self.whitelist }
-
 /// Whether the whitelist, if there is one, names the node.
 public(package) fun allows(self: &Task, node: u64): bool {
     self.whitelist.is_empty() || self.whitelist.contains(&node)
@@ -422,22 +430,10 @@ public(package) fun deprecate(self: &mut Task) { self.deprecated = true }
 
 public(package) fun set_whitelist(self: &mut Task, nodes: vector<u64>) { self.whitelist = nodes }
 
-// Weights and audit terms.
+// Audit terms.
 
-public(package) fun input(self: &UnitWeights): u64 { self.input }
-
-public(package) fun output(self: &UnitWeights): u64 { self.output }
-
-public(package) fun p_min_ppb(self: &AuditTerms): u64 { self.p_min_ppb }
-
-public(package) fun p_stat_ppb(self: &AuditTerms): u64 { self.p_stat_ppb }
-
-public(package) fun verifiers(self: &AuditTerms): u64 { self.verifiers }
-
-public(package) fun records(self: &AuditTerms): u64 { self.records }
-
-public(package) fun min_claim(self: &AuditTerms): u64 { self.min_claim }
-
-public(package) fun challenge_ms(self: &AuditTerms): u64 { self.challenge_ms }
-
-public(package) fun hold_ms(self: &AuditTerms): u64 { self.hold_ms }
+/// p_min, p_stat, verifiers, records, min_claim, challenge_ms and hold_ms of the task.
+public(package) fun audit(self: &Task): (u64, u64, u64, u64, u64, u64, u64) {
+    let AuditTerms { p_min_ppb, p_stat_ppb, verifiers, records, min_claim, challenge_ms, hold_ms } = self.audit;
+    (p_min_ppb, p_stat_ppb, verifiers, records, min_claim, challenge_ms, hold_ms)
+}

@@ -43,7 +43,23 @@ public fun create<T>(
     ctx: &mut TxContext,
 ) {
     db.check_version();
-    let audit = rows::new_audit_terms(
+    let params = db.params_at(ctx.epoch());
+    let (task, owner) = (db.tasks() + 1, ctx.sender());
+    let row = rows::new_task(
+        task,
+        owner,
+        role,
+        model,
+        level,
+        exact,
+        price_ceiling,
+        weight_input,
+        weight_output,
+        surcharge_permille,
+        min_collateral,
+        min_reputation,
+        whitelist,
+        echelons,
         p_min_ppb,
         p_stat_ppb,
         verifiers,
@@ -51,47 +67,27 @@ public fun create<T>(
         min_claim,
         challenge_ms,
         hold_ms,
+        params.unit_ms(),
     );
-    let row = rows::new_task(
-        db.tasks() + 1,
-        ctx.sender(),
+    require(!db.model(model).disabled(), errors::model_disabled!());
+    if (level == 2) params::check_terms(&params::of_task(params, &row));
+
+    db.add_task(row, slots::new_market(&echelons, ctx));
+    let badge = TaskBadge { id: object::new(ctx), db: db.addr(), task };
+    events::task_created(
+        task,
+        owner,
         role,
         model,
         level,
         exact,
         price_ceiling,
-        rows::new_weights(weight_input, weight_output),
         surcharge_permille,
         min_collateral,
         min_reputation,
-        whitelist,
         echelons,
-        audit,
     );
-    check_new(&row);
-    let params = db.params_at(ctx.epoch());
-    check_audit(row.audit(), params.unit_ms());
-    require(!db.model(row.model()).disabled(), errors::model_disabled!());
-    let terms = params::of_task(params, &row);
-    if (row.level() == 2) params::check_terms(&terms);
-
-    let market = slots::new_market(row.echelons(), ctx);
-    let badge = TaskBadge { id: object::new(ctx), db: db.addr(), task: row.task_id() };
-    events::task_created(
-        row.task_id(),
-        row.task_owner(),
-        row.role(),
-        row.model(),
-        row.level(),
-        row.exact(),
-        row.price_ceiling(),
-        row.surcharge_permille(),
-        row.min_collateral(),
-        row.min_reputation(),
-        *row.echelons(),
-    );
-    db.add_task(row, market);
-    transfer::transfer(badge, ctx.sender())
+    transfer::transfer(badge, owner)
 }
 
 /// Ends sales and new offers for good. By the badge. What was bought runs on. Aborts `ETaskDeprecated` the second
@@ -119,33 +115,4 @@ public fun set_whitelist<T>(db: &mut AtomaDb<T>, badge: &TaskBadge, nodes: vecto
 fun badge_task<T>(db: &mut AtomaDb<T>, badge: &TaskBadge): &mut Task {
     db.check_db(badge.db);
     db.task_mut(badge.task)
-}
-
-fun check_new(new: &Task) {
-    require(new.role() <= limits::role_max!(), errors::bad_argument!());
-    require(new.level() <= limits::level_max!(), errors::bad_argument!());
-    limits::check_quantity(new.price_ceiling());
-    let weights = new.weights();
-    limits::check_quantity(weights.input());
-    limits::check_quantity(weights.output());
-    require(weights.input() != 0 || weights.output() != 0, errors::bad_argument!());
-    require(new.surcharge_permille() <= limits::surcharge_permille_max!(), errors::bad_argument!());
-    require(new.min_collateral() <= limits::collateral_minimum_max!(), errors::bad_argument!());
-    require(new.min_reputation() <= limits::reputation_max!(), errors::bad_argument!());
-    require(new.whitelist().length() <= limits::whitelist_max!(), errors::bad_argument!());
-    require(!new.echelons().is_empty(), errors::bad_argument!());
-    limits::check_echelons(new.echelons());
-}
-
-fun check_audit(audit: &AuditTerms, unit_ms: u64) {
-    require(audit.p_min_ppb() <= limits::ppb!() && audit.p_stat_ppb() <= limits::ppb!(), errors::bad_argument!());
-    require(audit.verifiers() <= limits::verifiers_max!(), errors::bad_argument!());
-    require(audit.records() <= limits::records_max!(), errors::bad_argument!());
-    require(audit.min_claim() <= limits::amount_max!(), errors::bad_argument!());
-    check_window(audit.challenge_ms(), unit_ms);
-    check_window(audit.hold_ms(), unit_ms);
-}
-
-fun check_window(window_ms: u64, unit_ms: u64) {
-    require(window_ms <= limits::window_ms_max!() && window_ms % unit_ms == 0, errors::bad_argument!())
 }
