@@ -6,7 +6,7 @@ use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::limits;
 use atoma::params;
-use atoma::rows::{Self, AuditTerms, Task};
+use atoma::rows::{Self, Task};
 use atoma::slots;
 
 /// The right to act for a task.
