@@ -13,31 +13,28 @@ public fun model<T>(db: &AtomaDb<T>, id: u64): Model { *db.model(id) }
 
 public fun task<T>(db: &AtomaDb<T>, id: u64): Task { *db.task(id) }
 
-/// Every subscription to `task`, ended ones included, by node.
-public fun subscriptions<T>(db: &AtomaDb<T>, task: u64): vector<Subscription> {
-    let market = db.market(task);
-    let mut all = vector[];
-    db.nodes().do!(|i| if (market.has_subscription(i + 1)) all.push_back(*market.subscription(i + 1)));
-    all
+/// A node's newest subscription to `task`, also if it ended.
+public fun subscription<T>(db: &AtomaDb<T>, task: u64, node: u64): Subscription { *db.market(task).subscription(node) }
+
+/// The offers at `count` positions of an echelon's list, from position `from` on, dead ones included; fewer at the
+/// end of the list.
+public fun offers<T>(db: &AtomaDb<T>, task: u64, echelon: u64, from: u64, count: u64): vector<Slot> {
+    let list = slots::list(db.market(task).lists(), echelon);
+    page!(from, count, list.size(), |position| *list.slot(position))
 }
 
-/// The offers that hold at `epoch`, by echelon and position.
-public fun offers<T>(db: &AtomaDb<T>, task: u64, epoch: u64): vector<Slot> {
-    let mut echelons = *db.task(task).echelons();
-    sort(&mut echelons);
-    let mut all = vector[];
-    echelons.do!(|echelon| {
-        let list = slots::list(db.market(task).lists(), echelon);
-        list.size().do!(|i| if (list.slot(i).is_live_at(epoch)) all.push_back(*list.slot(i)));
-    });
-    all
+/// `count` nodes from id `from` on; fewer when there are no more. A transaction reads about a thousand rows.
+public fun nodes<T>(db: &AtomaDb<T>, from: u64, count: u64): vector<Node> {
+    page!(from.max(1), count, db.nodes() + 1, |id| *db.node(id))
 }
 
-public fun nodes<T>(db: &AtomaDb<T>): vector<Node> { vector::tabulate!(db.nodes(), |i| *db.node(i + 1)) }
+public fun tasks<T>(db: &AtomaDb<T>, from: u64, count: u64): vector<Task> {
+    page!(from.max(1), count, db.tasks() + 1, |id| *db.task(id))
+}
 
-public fun tasks<T>(db: &AtomaDb<T>): vector<Task> { vector::tabulate!(db.tasks(), |i| *db.task(i + 1)) }
-
-public fun models<T>(db: &AtomaDb<T>): vector<Model> { vector::tabulate!(db.models(), |i| *db.model(i + 1)) }
+public fun models<T>(db: &AtomaDb<T>, from: u64, count: u64): vector<Model> {
+    page!(from.max(1), count, db.models() + 1, |id| *db.model(id))
+}
 
 /// The parameters of an epoch.
 public fun params<T>(db: &AtomaDb<T>, epoch: u64): Params { *db.params_at(epoch) }
@@ -45,13 +42,13 @@ public fun params<T>(db: &AtomaDb<T>, epoch: u64): Params { *db.params_at(epoch)
 /// What the treasury holds, without what was burned.
 public fun treasury<T>(treasury: &Treasury<T>): u64 { treasury.value() }
 
-/// Few values: every one is put in its place among those before.
-fun sort(values: &mut vector<u64>) {
-    values.length().do!(|i| {
-        let mut at = i;
-        while (at > 0 && values[at - 1] > values[at]) {
-            values.swap(at - 1, at);
-            at = at - 1;
-        };
-    });
+/// At most `$count` rows from `$from` on and before `$end`.
+macro fun page<$Row>($from: u64, $count: u64, $end: u64, $row: |u64| -> $Row): vector<$Row> {
+    let (mut at, count, end) = ($from, $count, $end);
+    let mut rows = vector[];
+    while (at < end && rows.length() < count) {
+        rows.push_back($row(at));
+        at = at + 1;
+    };
+    rows
 }

@@ -14,6 +14,9 @@ use sui_sdk_types::{
     Transaction, TransactionEffects, TransactionExpiration, TransactionKind,
 };
 
+/// Rows, or positions of a list, that one call reads: a transaction reads about a thousand.
+const PAGE: u64 = 200;
+
 /// What a simulated call may use; nobody pays it.
 const VIEW_BUDGET: u64 = 10_000_000_000;
 
@@ -23,7 +26,7 @@ impl ChainClient {
     }
 
     pub async fn nodes(&self) -> Result<Vec<Node>, ChainError> {
-        self.db_view("nodes", &[]).await
+        self.pages("nodes", &[], 1).await
     }
 
     pub async fn model(&self, id: ModelId) -> Result<Option<Model>, ChainError> {
@@ -31,7 +34,7 @@ impl ChainClient {
     }
 
     pub async fn models(&self) -> Result<Vec<Model>, ChainError> {
-        self.db_view("models", &[]).await
+        self.pages("models", &[], 1).await
     }
 
     pub async fn task(&self, id: TaskId) -> Result<Option<Task>, ChainError> {
@@ -39,17 +42,24 @@ impl ChainClient {
     }
 
     pub async fn tasks(&self) -> Result<Vec<Task>, ChainError> {
-        self.db_view("tasks", &[]).await
+        self.pages("tasks", &[], 1).await
     }
 
-    /// Every node's newest subscription to the task, those that ended included.
-    pub async fn subscriptions(&self, task: TaskId) -> Result<Vec<Subscription>, ChainError> {
-        self.db_view("subscriptions", &[task.0]).await
+    /// A node's newest subscription to the task, also if it ended.
+    pub async fn subscription(&self, task: TaskId, node: NodeId) -> Result<Option<Subscription>, ChainError> {
+        known(self.db_view("subscription", &[task.0, node.0]).await, Abort::NotSubscribed)
     }
 
     /// The offers that hold now.
     pub async fn offers(&self, task: TaskId) -> Result<Vec<Slot>, ChainError> {
-        self.db_view("offers", &[task.0, self.epoch().await?]).await
+        let row: Task = self.db_view("task", &[task.0]).await?;
+        let epoch = self.epoch().await?;
+        let mut offers = Vec::new();
+        for echelon in row.echelons {
+            let slots: Vec<Slot> = self.pages("offers", &[task.0, echelon], 0).await?;
+            offers.extend(slots.into_iter().filter(|slot| slot.is_live_at(epoch)));
+        }
+        Ok(offers)
     }
 
     /// The parameters that hold now.
@@ -60,6 +70,25 @@ impl ChainClient {
     /// What the treasury holds.
     pub async fn treasury(&self) -> Result<Amount, ChainError> {
         self.view("treasury", self.deployment().treasury, &[]).await
+    }
+
+    /// Everything that `function` has, from the id or position `first` on.
+    async fn pages<T: DeserializeOwned>(
+        &self,
+        function: &'static str,
+        of: &[u64],
+        first: u64,
+    ) -> Result<Vec<T>, ChainError> {
+        let (mut all, mut from) = (Vec::new(), first);
+        loop {
+            let page: Vec<T> = self.db_view(function, &[of, &[from, PAGE]].concat()).await?;
+            let is_last = u64::try_from(page.len()).is_ok_and(|length| length < PAGE);
+            all.extend(page);
+            if is_last {
+                return Ok(all);
+            }
+            from = from.saturating_add(PAGE);
+        }
     }
 
     async fn db_view<T: DeserializeOwned>(

@@ -25,8 +25,9 @@ async fn the_registry_shows_what_was_registered() {
     assert_eq!(task.model, market.model);
     assert_eq!(chain.tasks().await.unwrap(), vec![task]);
     assert_eq!(chain.task(TaskId(99)).await.unwrap(), None);
-    let subscriptions = chain.subscriptions(market.task).await.unwrap();
-    assert_eq!((subscriptions[0].node, subscriptions[0].price), (node, PRICE));
+    let subscription = chain.subscription(market.task, node).await.unwrap().unwrap();
+    assert_eq!((subscription.node, subscription.price), (node, PRICE));
+    assert_eq!(chain.subscription(market.task, NodeId(99)).await.unwrap(), None);
     assert_eq!(chain.params().await.unwrap().registration_fee, Amount(COIN));
     assert_eq!(chain.treasury().await.unwrap(), Amount(COIN));
     assert!(chain.now_ms().await.unwrap() > 1_600_000_000_000);

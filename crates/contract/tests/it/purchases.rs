@@ -221,7 +221,7 @@ fn collateral_weighs_up_to_the_cap() {
         market.subscribe(NodeId(n.into()), COIN, 1_000_000_000).unwrap();
     }
     let weights: Vec<Amount> =
-        views::offers(&market.world.db, TaskId(1), 0).unwrap().iter().map(|slot| slot.weight).collect();
+        views::offers(&market.world.db, TaskId(1), 0, 0, 9).unwrap().iter().map(|slot| slot.weight).collect();
     assert_eq!(weights, [1_000, 4_000, 4_000].map(|coins| Amount(coins * COIN)));
     let mut firsts = BTreeMap::<NodeId, u32>::new();
     for seed in 0..=255 {

@@ -73,7 +73,7 @@ fn a_node_changes_its_endpoint_until_it_is_disabled() {
         })
     };
     set(&mut market, &badge, "https://new.example").unwrap();
-    assert_eq!(views::nodes(&market.world.db)[0].endpoint, "https://new.example");
+    assert_eq!(views::nodes(&market.world.db, 1, 1)[0].endpoint, "https://new.example");
     assert_eq!(abort(set(&mut market, &badge, "new.example")), Abort::BadArgument);
     let foreign = NodeBadge { db: Address::TWO, ..badge.clone() };
     assert_eq!(abort(set(&mut market, &foreign, ENDPOINT)), Abort::WrongDb);
@@ -122,7 +122,7 @@ fn models_are_bounded() {
     market.call(CREATOR, Amount::ZERO, |world, ctx| model::add(&mut world.db, good, ctx)).unwrap();
     let stored = views::model(&market.world.db, ModelId(1)).unwrap();
     assert_eq!((stored.creator, stored.creator_fee_permille), (CREATOR, 200));
-    assert_eq!(views::models(&market.world.db), [stored]);
+    assert_eq!(views::models(&market.world.db, 0, 9), [stored]);
     assert_eq!(views::model(&market.world.db, ModelId(2)), Err(Abort::UnknownModel));
 }
 
@@ -171,7 +171,7 @@ fn tasks_are_bounded() {
         ..new_task()
     };
     market.create_task(widest).unwrap();
-    assert_eq!(views::tasks(&market.world.db).len(), 1);
+    assert_eq!(views::tasks(&market.world.db, 1, 9).len(), 1);
     assert_eq!(views::task(&market.world.db, TaskId(0)), Err(Abort::UnknownTask));
 }
 

@@ -19,26 +19,29 @@ pub(super) static FUNCTIONS: &[Function] = &[
         let row = views::task(&db, m.pure()?)?;
         m.give_back(&row)
     }),
-    view("subscriptions", &[DB, U64], Returns::Many("slots", "Subscription"), |m| {
+    view("subscription", &[DB, U64, U64], Returns::One("slots", "Subscription"), |m| {
         let db = m.db()?;
-        let rows = views::subscriptions(&db, m.pure()?)?;
-        m.give_back(&rows)
+        let row = views::subscription(&db, m.pure()?, m.pure()?)?;
+        m.give_back(&row)
     }),
-    view("offers", &[DB, U64, U64], Returns::Many("slots", "Slot"), |m| {
+    view("offers", &[DB, U64, U64, U64, U64], Returns::Many("slots", "Slot"), |m| {
         let db = m.db()?;
-        let rows = views::offers(&db, m.pure()?, m.pure()?)?;
+        let rows = views::offers(&db, m.pure()?, m.pure()?, m.pure()?, m.pure()?)?;
         m.give_back(&rows)
     }),
-    view("nodes", &[DB], Returns::Many("rows", "Node"), |m| {
-        let rows = views::nodes(m.db()?.as_ref());
+    view("nodes", &[DB, U64, U64], Returns::Many("rows", "Node"), |m| {
+        let db = m.db()?;
+        let rows = views::nodes(&db, m.pure()?, m.pure()?);
         m.give_back(&rows)
     }),
-    view("tasks", &[DB], Returns::Many("rows", "Task"), |m| {
-        let rows = views::tasks(m.db()?.as_ref());
+    view("tasks", &[DB, U64, U64], Returns::Many("rows", "Task"), |m| {
+        let db = m.db()?;
+        let rows = views::tasks(&db, m.pure()?, m.pure()?);
         m.give_back(&rows)
     }),
-    view("models", &[DB], Returns::Many("rows", "Model"), |m| {
-        let rows = views::models(m.db()?.as_ref());
+    view("models", &[DB, U64, U64], Returns::Many("rows", "Model"), |m| {
+        let db = m.db()?;
+        let rows = views::models(&db, m.pure()?, m.pure()?);
         m.give_back(&rows)
     }),
     view("params", &[DB, U64], Returns::One("params", "Params"), |m| {
