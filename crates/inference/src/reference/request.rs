@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::Loaded;
 use crate::api::{self, Input, Request};
 use crate::engine::{Endpoint, EngineError, Prepared};
+use crate::tokenizer::Estimate;
 
 /// A request that can be queued.
 #[derive(Debug)]
@@ -36,17 +37,29 @@ fn tokens(loaded: &Loaded, request: &Request) -> Result<Vec<u32>, EngineError> {
             (rendered.map_err(|error| EngineError::bad("messages", error.to_string()))?, "messages")
         }
     };
-    // A text this long cannot fit, whatever its tokens: say so without tokenizing megabytes.
-    let at_least = text.len() / loaded.tokenizer.longest();
-    if at_least > loaded.context {
-        return Err(too_long(loaded, at_least, 1, param));
-    }
+    check_length(loaded, &text, param)?;
     let tokens =
         loaded.tokenizer.encode(&text).map_err(|error| EngineError::bad(param, error.to_string()))?;
     if tokens.is_empty() {
         return Err(EngineError::bad(param, format!("`{param}` is empty")));
     }
     Ok(tokens)
+}
+
+/// Refuses, without tokenizing megabytes, what cannot fit. What passes costs about as much as a prompt that fits.
+fn check_length(loaded: &Loaded, text: &str, param: &'static str) -> Result<(), EngineError> {
+    if text.len() <= loaded.context {
+        return Ok(());
+    }
+    let Estimate { tokens, unreadable } = loaded.tokenizer.estimate(text, loaded.context);
+    if tokens > loaded.context {
+        return Err(too_long(loaded, tokens, 1, param));
+    }
+    if unreadable > loaded.context {
+        let text = format!("`{param}` holds too many characters that this model cannot read");
+        return Err(EngineError::bad(param, text));
+    }
+    Ok(())
 }
 
 fn checked_ids(loaded: &Loaded, tokens: &[u32]) -> Result<Vec<u32>, EngineError> {
