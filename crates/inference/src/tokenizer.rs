@@ -11,7 +11,6 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::{AddedToken, PreTokenizerWrapper};
 
 use crate::gguf::{Gguf, GgufError, Value};
-pub(crate) use fragments::Estimate;
 use fragments::Fragments;
 
 /// GGUF's token type for control tokens such as `<|im_end|>`.
@@ -114,9 +113,9 @@ impl Tokenizer {
         self.names.len()
     }
 
-    /// What [`Self::encode`] will give and drop, at least; counted no further than needed to exceed `limit`.
-    pub(crate) fn estimate(&self, text: &str, limit: usize) -> Estimate {
-        self.fragments.estimate(text.as_bytes(), limit)
+    /// How many tokens [`Self::encode`] gives at least, counted no further than one above `limit`.
+    pub(crate) fn at_least(&self, text: &str, limit: usize) -> usize {
+        self.fragments.fewest(text.as_bytes(), limit)
     }
 
     pub(crate) fn bos_name(&self) -> &str {

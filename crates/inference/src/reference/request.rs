@@ -5,7 +5,10 @@ use bytes::Bytes;
 use super::Loaded;
 use crate::api::{self, Input, Request};
 use crate::engine::{Endpoint, EngineError, Prepared};
-use crate::tokenizer::Estimate;
+
+/// Most bytes of text for each token of the context. Only runs of one character have as many, and they cost as much
+/// as other text.
+const BYTES_PER_TOKEN_MAX: usize = 16;
 
 /// A request that can be queued.
 #[derive(Debug)]
@@ -46,17 +49,19 @@ fn tokens(loaded: &Loaded, request: &Request) -> Result<Vec<u32>, EngineError> {
     Ok(tokens)
 }
 
-/// Refuses, without tokenizing megabytes, what cannot fit. What passes costs about as much as a prompt that fits.
+/// Refuses what cannot fit without tokenizing it, which would take a second for a megabyte. What passes costs no more
+/// than a small multiple of the context's length.
 fn check_length(loaded: &Loaded, text: &str, param: &'static str) -> Result<(), EngineError> {
     if text.len() <= loaded.context {
         return Ok(());
     }
-    let Estimate { tokens, unreadable } = loaded.tokenizer.estimate(text, loaded.context);
-    if tokens > loaded.context {
-        return Err(too_long(loaded, tokens, 1, param));
+    let at_least = loaded.tokenizer.at_least(text, loaded.context);
+    if at_least > loaded.context {
+        return Err(too_long(loaded, at_least, 1, param));
     }
-    if unreadable > loaded.context {
-        let text = format!("`{param}` holds too many characters that this model cannot read");
+    let (bytes, limit) = (text.len(), loaded.context.saturating_mul(BYTES_PER_TOKEN_MAX));
+    if bytes > limit {
+        let text = format!("`{param}` makes a text of {bytes} bytes, this model reads at most {limit}");
         return Err(EngineError::bad(param, text));
     }
     Ok(())

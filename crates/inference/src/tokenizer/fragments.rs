@@ -1,18 +1,9 @@
 //! A lower bound on the tokens of a text, at a fraction of the price of tokenizing it.
 //!
 //! Whatever the merges do, the tokens of a text are strings of the vocabulary that together spell it, but for bytes
-//! that no token spells, which are dropped. (Merges build tokens from their bytes, so each byte of a token is one.) So a text has at least as many tokens as the fewest *fragments* that spell
-//! it, where every part of a token counts as a fragment. As parts of fragments are fragments, too, taking the longest
-//! one each time gives the fewest.
-
-/// What is known of a text's tokens before it is tokenized.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Estimate {
-    /// The text has at least so many tokens.
-    pub(crate) tokens: usize,
-    /// Bytes that no token spells, in what was looked at.
-    pub(crate) unreadable: usize,
-}
+//! that no token spells, which are dropped. (Merges build tokens from single bytes, so each byte of a token is one.)
+//! So a text has at least as many tokens as the fewest *fragments* that spell it, where every part of a token counts
+//! as a fragment. As parts of fragments are fragments, too, taking the longest one each time gives the fewest.
 
 /// All parts of all tokens.
 #[derive(Debug)]
@@ -48,26 +39,19 @@ impl Fragments {
         }
     }
 
-    /// Takes time for at most `limit` fragments and as many unreadable bytes, whatever the length of the text.
-    pub(super) fn estimate(&self, text: &[u8], limit: usize) -> Estimate {
-        let mut estimate = Estimate { tokens: 0, unreadable: 0 };
-        // What is read and not yet spelled.
+    /// The fewest fragments that spell `text`, counted no further than one above `limit`.
+    pub(super) fn fewest(&self, text: &[u8], limit: usize) -> usize {
+        let mut bytes = text.iter().copied().filter(|byte| self.readable[usize::from(*byte)]);
+        // What was read and is not spelled yet.
         let mut window = Vec::with_capacity(self.longest);
-        let mut bytes = text.iter().copied();
-        loop {
-            while window.len() < self.longest && estimate.unreadable <= limit {
-                match bytes.next() {
-                    Some(byte) if self.readable[usize::from(byte)] => window.push(byte),
-                    Some(_) => estimate.unreadable += 1,
-                    None => break,
-                }
-            }
-            if window.is_empty() || estimate.tokens > limit || estimate.unreadable > limit {
-                return estimate;
+        for count in 0..=limit {
+            window.extend(bytes.by_ref().take(self.longest.saturating_sub(window.len())));
+            if window.is_empty() {
+                return count;
             }
             window.drain(..self.longest_at(&window).max(1));
-            estimate.tokens += 1;
         }
+        limit.saturating_add(1)
     }
 
     /// Bytes of the longest fragment that `text` starts with: its neighbours in the order have it.
@@ -91,7 +75,7 @@ mod tests {
     }
 
     fn tokens(fragments: &Fragments, text: &str) -> usize {
-        fragments.estimate(text.as_bytes(), usize::MAX).tokens
+        fragments.fewest(text.as_bytes(), usize::MAX)
     }
 
     #[test]
@@ -114,15 +98,15 @@ mod tests {
     #[test]
     fn what_no_token_spells_is_passed_over() {
         let fragments = fragments(&["ab"], &[]);
-        let estimate = fragments.estimate(b"a?b??ab", usize::MAX);
-        assert_eq!(estimate, Estimate { tokens: 2, unreadable: 3 });
-        assert_eq!(fragments.estimate(&[b'?'; 1_000], 10).unreadable, 11);
+        assert_eq!(tokens(&fragments, "a?b??ab"), 2);
+        assert_eq!(tokens(&fragments, "???"), 0);
     }
 
     #[test]
     fn it_stops_where_enough_is_known() {
         let digits = "7".repeat(1 << 20);
-        assert_eq!(fragments(&["7"], &[]).estimate(digits.as_bytes(), 100).tokens, 101);
+        assert_eq!(fragments(&["7"], &[]).fewest(digits.as_bytes(), 100), 101);
+        assert_eq!(fragments(&["7"], &[]).fewest(b"777", 3), 3);
     }
 
     proptest! {
