@@ -55,13 +55,10 @@ impl ApiError {
         Self::new(StatusCode::PAYMENT_REQUIRED, "stack_ended", message)
     }
 
-    /// The same as an answer to somebody who asked for nothing.
+    /// The same, as said to a probe.
     pub(crate) fn unready(self) -> Self {
-        Self {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            kind: kind_of(StatusCode::SERVICE_UNAVAILABLE),
-            ..self
-        }
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self { status, kind: kind_of(status), ..self }
     }
 
     /// Our fault; what went wrong is in the log, not in the answer.

@@ -122,7 +122,7 @@ fn check_expiry(app: &App, expires_ms: u64) -> Result<(), ApiError> {
 /// node or for a task that is not served any more.
 async fn authorize(app: &Arc<App>, authorization: &Authorization) -> Result<Arc<Channel>, ApiError> {
     let channel = app.channels.find_for(&authorization.auth, &authorization.grants).await;
-    // Of a stack that it does not know a disabled node says no more than of one that it knows.
+    // A disabled node says so also of stacks that it does not know.
     let channel = channel.or_else(|error| app.check_enabled().and(Err(error.into())))?;
     if let Some(voucher) = &authorization.voucher {
         // Its row is committed before the request's own, which is awaited.
