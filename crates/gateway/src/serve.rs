@@ -16,7 +16,6 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::serve::ListenerExt as _;
 use axum::{Json, Router};
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -146,14 +145,8 @@ pub async fn spawn(config: GatewayConfig, market: Arc<dyn Market>) -> Result<Gat
     }
     tokio::spawn(Arc::clone(&gateway).follow_keys());
     tokio::spawn(stock(session.clone(), config.models));
-    let (app, stopped) = (router(Arc::clone(&gateway)), stop.clone().cancelled_owned());
-    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    let server = tokio::spawn(async move {
-        let served = axum::serve(listener, app).with_graceful_shutdown(stopped).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the gateway stopped serving");
-        }
-    });
+    let app = router(Arc::clone(&gateway));
+    let server = tokio::spawn(atoma_http::serve(listener, app, atoma_http::Bounds::default(), stop.clone()));
     Ok(GatewayHandle { addr, session, gateway, stop, server: Some(server) })
 }
 

@@ -84,7 +84,7 @@ pub enum EngineError {
     BadRequest { message: String, param: Option<String> },
     /// Prompt and answer do not fit into the model's context.
     #[error(
-        "the prompt has {input_tokens} tokens and asks for {output_tokens} more, but this model's context holds {limit}"
+        "the prompt has at least {input_tokens} tokens and asks for {output_tokens} more, but this model's context holds {limit}"
     )]
     ContextLength { input_tokens: u64, output_tokens: u64, limit: u64, param: &'static str },
     /// The body names a model that is not served here.

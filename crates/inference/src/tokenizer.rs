@@ -1,5 +1,7 @@
 //! Text to tokens and back, from the vocabulary inside a GGUF file.
 
+mod fragments;
+
 use std::collections::HashMap;
 
 use tokenizers::models::bpe::{BPE, Vocab};
@@ -9,6 +11,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::{AddedToken, PreTokenizerWrapper};
 
 use crate::gguf::{Gguf, GgufError, Value};
+use fragments::Fragments;
 
 /// GGUF's token type for control tokens such as `<|im_end|>`.
 const CONTROL: u64 = 3;
@@ -42,7 +45,7 @@ pub(crate) struct Tokenizer {
     end_of_text: Option<u32>,
     /// Control tokens that do not end an answer.
     silent: Vec<u32>,
-    longest: usize,
+    fragments: Fragments,
 }
 
 impl Tokenizer {
@@ -62,8 +65,7 @@ impl Tokenizer {
                 spell(&alphabet, name).ok_or(TokenizerError::Token(id))?
             });
         }
-        let special = names.iter().zip(&control).filter(|(_, control)| **control).map(|(name, _)| name);
-        let inner = build(gguf, &names, special)?;
+        let inner = build(gguf, &names, special_names(&names, &control))?;
         let find =
             |text: &str| names.iter().position(|name| name == text).and_then(|id| u32::try_from(id).ok());
         let eos = u32::try_from(gguf.unsigned("tokenizer.ggml.eos_token_id")?)
@@ -77,7 +79,7 @@ impl Tokenizer {
             bos: gguf.unsigned("tokenizer.ggml.bos_token_id").ok().and_then(|id| u32::try_from(id).ok()),
             eos,
             end_of_text,
-            longest: names.iter().map(String::len).max().unwrap_or(1),
+            fragments: Fragments::new(&spellings, special_names(&names, &control)),
             spellings,
             names,
         })
@@ -111,9 +113,9 @@ impl Tokenizer {
         self.names.len()
     }
 
-    /// Bytes of the longest token: a lower bound on the tokens of a text follows from it.
-    pub(crate) fn longest(&self) -> usize {
-        self.longest
+    /// How many tokens [`Self::encode`] gives at least, counted no further than one above `limit`.
+    pub(crate) fn at_least(&self, text: &str, limit: usize) -> usize {
+        self.fragments.fewest(text.as_bytes(), limit)
     }
 
     pub(crate) fn bos_name(&self) -> &str {
@@ -136,6 +138,10 @@ impl Tokenizer {
             bytes => String::from_utf8_lossy(bytes).into_owned(),
         }
     }
+}
+
+fn special_names<'n>(names: &'n [String], control: &[bool]) -> impl Iterator<Item = &'n String> {
+    names.iter().zip(control).filter(|(_, control)| **control).map(|(name, _)| name)
 }
 
 fn read_names(gguf: &Gguf<'_>) -> Result<Vec<String>, TokenizerError> {

@@ -12,6 +12,8 @@ pub(crate) use follow::follow_events;
 pub use load::RestoreChannelsError;
 
 use crate::clock::Clock;
+use crate::config::Admission;
+use crate::gate::Gate;
 use crate::journal::{Journal, JournalError};
 use crate::ledger::{Ledger, Terms};
 use crate::market::Market;
@@ -118,15 +120,29 @@ impl LookupError {
 /// One channel: its terms, and its books behind a lock that is never held across a wait.
 pub(crate) struct Channel {
     pub(crate) terms: Terms,
-    pub(crate) offer: Arc<Offer>,
+    /// None if its task is not served any more: what is acknowledged is still settled.
+    offer: Option<Arc<Offer>>,
+    /// Its share of the places for bodies.
+    pub(crate) bodies: Gate,
     books: Mutex<Ledger>,
     /// Settled units when earnings were last withdrawn.
     withdrawn: AtomicU64,
 }
 
 impl Channel {
-    fn new(ledger: Ledger, offer: Arc<Offer>) -> Self {
-        Self { terms: ledger.terms().clone(), offer, books: Mutex::new(ledger), withdrawn: AtomicU64::new(0) }
+    fn new(ledger: Ledger, offer: Option<Arc<Offer>>, bodies: &Admission) -> Self {
+        Self {
+            terms: ledger.terms().clone(),
+            offer,
+            bodies: Gate::new(bodies),
+            books: Mutex::new(ledger),
+            withdrawn: AtomicU64::new(0),
+        }
+    }
+
+    /// What is served on it.
+    pub(crate) fn offer(&self) -> Result<&Offer, LookupError> {
+        self.offer.as_deref().ok_or(LookupError::NotServed(self.terms.task))
     }
 
     pub(crate) fn withdrawn_at(&self) -> Units {
@@ -156,8 +172,17 @@ pub(crate) struct Shelf {
     pub(crate) offers: Vec<Arc<Offer>>,
     /// Whether to pay gas for a grant that earns no opening fee.
     pub(crate) open_unpaid_grants: bool,
+    /// How many bodies of one channel may be in memory, and how many may wait for that.
+    pub(crate) channel_bodies: Admission,
     /// When the node was disabled on chain; 0 while it is not. Ends every channel.
     pub(crate) disabled_ms: AtomicU64,
+}
+
+impl Shelf {
+    /// Whether this node only settles any more.
+    pub(crate) fn is_disabled(&self) -> bool {
+        self.disabled_ms.load(Ordering::Relaxed) != 0
+    }
 }
 
 type Found = Result<Arc<Channel>, LookupError>;
@@ -188,7 +213,7 @@ struct State {
     keys: Recent<Address, PublicKey>,
     /// Refused grants that the user did sign, by stack and nonce.
     refused: Recent<(Address, u64), LookupError>,
-    /// How many openings of a stack failed on chain.
+    /// How many openings of a stack cost gas in vain.
     failed_opens: Recent<Address, u32>,
 }
 
@@ -360,8 +385,10 @@ impl Channels {
 
     async fn fly(self, stack: Address, grant: Option<Signed<Grant>>) -> Found {
         let nonce = grant.as_ref().map(|grant| grant.message.nonce);
-        let found = self.look_up(stack, grant).await;
-        self.state().land(stack, nonce, &found);
+        let mut landing = Landing { channels: &self, stack, nonce, found: Err(LookupError::Chain) };
+        landing.found = self.look_up(stack, grant).await;
+        let found = landing.found.clone();
+        drop(landing);
         // An event came while the stack was read: the answer may be from before it.
         if self.is_stale(stack)
             && let Err(error) = self.refresh(stack).await
@@ -369,6 +396,20 @@ impl Channels {
             tracing::warn!(%stack, %error, "cannot read a stack again yet");
         }
         found
+    }
+}
+
+/// Ends a flight when dropped, also if the lookup panics: its stack can be asked for again.
+struct Landing<'a> {
+    channels: &'a Channels,
+    stack: Address,
+    nonce: Option<u64>,
+    found: Found,
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        self.channels.state().land(self.stack, self.nonce, &self.found);
     }
 }
 
@@ -432,8 +473,12 @@ impl State {
             self.refused.insert((stack, nonce), error.clone(), now);
         }
         if error.may_have_cost_gas() {
-            let before = self.failed_opens.get(&stack, now).copied().unwrap_or(0);
-            self.failed_opens.insert(stack, before.saturating_add(1), now);
+            self.count_failed_open(stack, now);
         }
+    }
+
+    fn count_failed_open(&mut self, stack: Address, now: Instant) {
+        let before = self.failed_opens.get(&stack, now).copied().unwrap_or(0);
+        self.failed_opens.insert(stack, before.saturating_add(1), now);
     }
 }

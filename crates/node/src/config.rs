@@ -67,7 +67,11 @@ pub struct Settle {
     pub age_ms: u64,
     /// or once its stack ends within this time.
     pub before_end_ms: u64,
-    /// Withdraw what the stack owes this wallet from this amount on, in base units; on ending, any.
+    /// Settle and withdraw nothing that pays less than this, in base units; what is below it when a channel
+    /// closes is given up. About the price of a transaction's gas.
+    pub min_amount: u64,
+    /// Withdraw what the stack owes this wallet from this amount on, in base units; on ending, from
+    /// [`Self::min_amount`] on.
     pub withdraw_min: u64,
 }
 
@@ -75,8 +79,13 @@ pub struct Settle {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
+    /// Connections at once; more wait to be accepted.
+    pub connections: usize,
+    /// Time for a request's head to arrive, and for the next one on the same connection.
+    pub head_ms: u64,
     pub body_bytes: usize,
-    /// Bodies in memory at once that are not yet admitted; as many may wait as in [`Admission`].
+    /// Bodies in memory at once that are not yet admitted; as many may wait as in [`Admission`]. One channel
+    /// holds at most an eighth of them.
     pub bodies: usize,
     /// Time for a body to arrive.
     pub body_ms: u64,
@@ -101,6 +110,7 @@ impl Default for Settle {
             units: 1_000_000,
             age_ms: 3_600_000,
             before_end_ms: 60_000,
+            min_amount: 10_000,
             withdraw_min: 1_000_000,
         }
     }
@@ -108,7 +118,10 @@ impl Default for Settle {
 
 impl Default for Limits {
     fn default() -> Self {
+        let atoma_http::Bounds { connections, head } = atoma_http::Bounds::default();
         Self {
+            connections,
+            head_ms: u64::try_from(head.as_millis()).unwrap_or(u64::MAX),
             body_bytes: BODY_BYTES_MAX,
             bodies: 64,
             body_ms: 30_000,
@@ -124,7 +137,7 @@ fn default_listen() -> SocketAddr {
 }
 
 impl NodeConfig {
-    /// A node on a free loopback port that keeps everything in `dir`.
+    /// A node on a free loopback port that keeps everything in `dir`, for chains whose gas costs nothing.
     pub fn test(node: NodeId, tasks: Vec<TaskId>, dir: &Path) -> Self {
         Self {
             node,
@@ -135,7 +148,7 @@ impl NodeConfig {
             wallet: dir.join("wallet.key"),
             deployment: None,
             admission: Admission::default(),
-            settle: Settle { every_ms: 50, ..Settle::default() },
+            settle: Settle { every_ms: 50, min_amount: 0, ..Settle::default() },
             limits: Limits::default(),
         }
     }
@@ -166,6 +179,12 @@ impl NodeConfig {
         if self.settle.every_ms == 0 {
             return value("settle.every_ms", "must be above 0");
         }
+        if self.limits.connections == 0 || self.limits.connections > 65_536 {
+            return value("limits.connections", "must be 1 to 65536");
+        }
+        if self.limits.head_ms == 0 {
+            return value("limits.head_ms", "must be above 0");
+        }
         if self.limits.body_bytes == 0 || self.limits.body_bytes > BODY_BYTES_MAX {
             return value("limits.body_bytes", "must be 1 to 4194304");
         }
@@ -195,7 +214,20 @@ impl Admission {
     }
 }
 
+/// One channel may hold this part of the places for bodies.
+const BODIES_SHARE: usize = 8;
+
 impl Limits {
+    /// Bodies of one channel in memory at once.
+    pub(crate) fn bodies_of_channel(&self) -> usize {
+        (self.bodies / BODIES_SHARE).max(1)
+    }
+
+    pub(crate) fn bounds(&self) -> atoma_http::Bounds {
+        let head = Duration::from_millis(self.head_ms);
+        atoma_http::Bounds { connections: self.connections, head }
+    }
+
     pub(crate) fn body_time(&self) -> Duration {
         Duration::from_millis(self.body_ms)
     }
@@ -236,6 +268,8 @@ mod tests {
             format!("{base}[admission]\nconcurrent = 0\n"),
             format!("{base}[limits]\nbody_bytes = 999999999\n"),
             format!("{base}[limits]\nbodies = 0\n"),
+            format!("{base}[limits]\nconnections = 0\n"),
+            format!("{base}[limits]\nhead_ms = 0\n"),
             format!("{base}[limits]\nbody_ms = 0\n"),
         ] {
             let message = load(&bad).unwrap_err().to_string();

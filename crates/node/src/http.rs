@@ -45,6 +45,15 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn check_accepting(&self) -> Result<(), ApiError> {
+        self.check_enabled()?;
+        self.check_not_draining()
+    }
+
+    fn check_enabled(&self) -> Result<(), ApiError> {
+        if self.channels.shelf().is_disabled() { Err(ApiError::disabled()) } else { Ok(()) }
+    }
+
+    fn check_not_draining(&self) -> Result<(), ApiError> {
         if self.draining.load(Ordering::Relaxed) { Err(ApiError::draining()) } else { Ok(()) }
     }
 }

@@ -15,8 +15,8 @@ pub use restore::{Journaled, RestoreError};
 use atoma_types::amount::UnitWeights;
 use atoma_types::message::Message as _;
 use atoma_types::{
-    Address, Hash32, NodeId, Price, PublicKey, Receipt, RequestAuth, SecretKey, Signed, Status, TaskId,
-    Transcript, Units, Voucher,
+    Address, Amount, Hash32, NodeId, Price, PublicKey, Receipt, RequestAuth, SecretKey, Signed, Status,
+    TaskId, Transcript, Units, Voucher,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -209,10 +209,18 @@ impl Ledger {
         (!units.is_zero()).then_some((units, voucher))
     }
 
+    /// What is unsettled, if it pays at least `least`, the creator's share included.
+    pub fn unsettled_worth(&self, least: Amount) -> Option<(Units, &Signed<Voucher>)> {
+        let cost = |units| self.terms.price.cost(units).unwrap_or_default();
+        let (paid, owed) = (cost(self.limits.settled_units), cost(self.acknowledged_units()));
+        self.unsettled().filter(|_| owed.sub(paid).unwrap_or_default() >= least)
+    }
+
     /// Whether nothing more can come of this channel: its settlement window is over, or it takes no more
-    /// requests and all its records are acknowledged and settled. Until then a voucher may still arrive.
-    pub fn is_over(&self, chain_ms: u64) -> bool {
-        let all_paid = self.acknowledged_count() == self.count() && self.unsettled().is_none();
+    /// requests, all its records are acknowledged, and what is not settled pays less than `least`. Until then a
+    /// voucher may still arrive.
+    pub fn is_over(&self, chain_ms: u64, least: Amount) -> bool {
+        let all_paid = self.acknowledged_count() == self.count() && self.unsettled_worth(least).is_none();
         chain_ms >= self.limits.settle_until_ms || (self.limits.closed && all_paid && !self.is_forked())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::channels::{Channels, Offer, RestoreChannelsError, Shelf, follow_events};
 use crate::clock::{Clock, wall_ms};
-use crate::config::{ConfigError, NodeConfig};
+use crate::config::{Admission, ConfigError, NodeConfig};
 use crate::gate::Gate;
 use crate::http::{App, Bodies, Streams, router};
 use crate::journal::{Boot, Identity, Journal, JournalError, OpenError, Opened};
@@ -12,8 +12,8 @@ use crate::settle::{SettleError, Settler};
 use atoma_chain::{ChainError, EventCursor};
 use atoma_inference::Engine;
 use atoma_types::message::AUTH_LIFE_MAX_MS;
+use atoma_types::onchain::Node;
 use atoma_types::{NodeId, SecretKey, TaskId};
-use axum::serve::ListenerExt as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 const LEVEL: u8 = 0;
 /// How long connections may take to close once their answers are out.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often to look whether anything is left to settle.
+const DONE_EVERY: Duration = Duration::from_millis(500);
 /// How long the last settlement may take.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -40,8 +42,6 @@ pub enum SpawnError {
     Chain(#[from] ChainError),
     #[error("node {0} is not registered in this market; run atoma node register")]
     NotRegistered(NodeId),
-    #[error("node {0} is disabled on chain")]
-    Disabled(NodeId),
     #[error(
         "the receipt key is {own}, the chain has {on_chain} for node {node}; use the registered key file"
     )]
@@ -92,14 +92,16 @@ pub struct NodeHandle {
     journal_writer: Option<JoinHandle<()>>,
 }
 
-/// Starts a node: binds, checks itself against the chain, restores its books, serves.
+/// Starts a node: binds, checks itself against the chain, restores its books, serves. A node that is disabled
+/// on chain only settles what it holds.
 pub async fn spawn(config: NodeConfig, parts: Parts) -> Result<NodeHandle, SpawnError> {
     config.check()?;
     let listen = |source| SpawnError::Listen { addr: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
     let addr = listener.local_addr().map_err(listen)?;
-    check_node(&config, &parts).await?;
-    let offers = offers(&config, &parts).await?;
+    let disabled_ms = check_node(&config, &parts).await?.disabled_ms;
+    // A disabled node serves nothing, needs no engine, and may have lost its places among the offers.
+    let offers = if disabled_ms == 0 { offers(&config, &parts).await? } else { Vec::new() };
     let identity = Identity { db: parts.market.db(), node: config.node };
     let opened = Journal::open(&config.journal, identity, config.limits.records_bytes).await?;
     let cursor = cursor(&opened.journal).await?;
@@ -112,7 +114,8 @@ pub async fn spawn(config: NodeConfig, parts: Parts) -> Result<NodeHandle, Spawn
         node: config.node,
         offers,
         open_unpaid_grants: config.limits.open_unpaid_grants,
-        disabled_ms: AtomicU64::new(0),
+        channel_bodies: Admission { concurrent: config.limits.bodies_of_channel(), ..config.admission },
+        disabled_ms: AtomicU64::new(disabled_ms),
     });
     channels.restore().await?;
     Ok(start(config, parts.receipt_key, Ready { listener, addr, opened, channels, cursor }))
@@ -142,15 +145,19 @@ fn start(config: NodeConfig, key: SecretKey, ready: Ready) -> NodeHandle {
         refuse_expiring_before_ms: refuse_before(opened.boot),
     });
     let stop = CancellationToken::new();
+    let server = atoma_http::serve(listener, router(app.clone()), config.limits.bounds(), stop.clone());
     tokio::spawn(follow_events(channels.clone(), cursor, stop.clone()));
     tokio::spawn(watch_streams(app.clone(), stop.clone()));
     let settler = Settler::new(channels, config.settle, metrics);
-    tracing::info!(node = %config.node, %addr, "serving");
+    match app.channels.shelf().is_disabled() {
+        true => tracing::warn!(node = %config.node, %addr, "disabled on chain: settling, serving nothing"),
+        false => tracing::info!(node = %config.node, %addr, "serving"),
+    }
     NodeHandle {
         addr,
         node: config.node,
         grace: config.limits.grace(),
-        server: Some(tokio::spawn(serve(listener, app.clone(), stop.clone()))),
+        server: Some(tokio::spawn(server)),
         settler: Some(tokio::spawn(settler.run(stop.clone()))),
         journal_writer: Some(opened.writer),
         app,
@@ -166,19 +173,6 @@ fn refuse_before(boot: Boot) -> u64 {
     }
 }
 
-async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
-    let listener = listener.tap_io(|stream| {
-        // Small frames must not wait for each other.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
-    });
-    let served = axum::serve(listener, router(app)).with_graceful_shutdown(stop.cancelled_owned()).await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the server ended");
-    }
-}
-
 async fn watch_streams(app: Arc<App>, stop: CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
@@ -186,17 +180,14 @@ async fn watch_streams(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-async fn check_node(config: &NodeConfig, parts: &Parts) -> Result<(), SpawnError> {
+async fn check_node(config: &NodeConfig, parts: &Parts) -> Result<Node, SpawnError> {
     let node = parts.market.node(config.node).await?.ok_or(SpawnError::NotRegistered(config.node))?;
-    if node.disabled_ms != 0 {
-        return Err(SpawnError::Disabled(config.node));
-    }
     let own = parts.receipt_key.public_key();
     if node.receipt_key != own {
         let (own, on_chain) = (own.to_string(), node.receipt_key.to_string());
         return Err(SpawnError::OtherKey { node: config.node, own, on_chain });
     }
-    Ok(())
+    Ok(node)
 }
 
 async fn offers(config: &NodeConfig, parts: &Parts) -> Result<Vec<Arc<Offer>>, SpawnError> {
@@ -235,6 +226,18 @@ impl NodeHandle {
 
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+
+    /// Whether this node is disabled on chain and only settles.
+    pub fn is_disabled(&self) -> bool {
+        self.app.channels.shelf().is_disabled()
+    }
+
+    /// Waits until this node is disabled on chain and nothing is left to settle.
+    pub async fn done(&self) {
+        while !self.is_disabled() || !self.app.channels.all().is_empty() {
+            tokio::time::sleep(DONE_EVERY).await;
+        }
     }
 
     /// Refuses new requests, lets running ones finish within the grace, settles, closes the journal.

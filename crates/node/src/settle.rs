@@ -1,5 +1,6 @@
 //! Turns acknowledgements into money: settles vouchers when enough of them waits or time runs out, and
-//! withdraws what the chain credited.
+//! withdraws what the chain credited. What would cost more gas than it brings is left; if a channel ends with no
+//! more than that, it is given up.
 //!
 //! A settlement is journaled before it is submitted and submitted again after a crash; the contract takes
 //! each voucher once, whoever sends it and however often.
@@ -120,10 +121,10 @@ impl Settler {
     /// The channel's voucher, if it should go on chain now.
     fn due(&mut self, channel: &Channel, round: Round, now_ms: u64) -> Option<Signed<Voucher>> {
         let stack = channel.terms.stack;
-        let (units, voucher, limits) = {
+        let (units, voucher, is_worth, limits) = {
             let books = channel.books();
             let (units, voucher) = books.unsettled()?;
-            (units, voucher.clone(), *books.limits())
+            (units, voucher.clone(), books.unsettled_worth(self.least()).is_some(), *books.limits())
         };
         // A channel that this node released pays no more than was settled then: gas would be for nothing.
         if now_ms >= limits.settle_until_ms || voucher.message.units > limits.granted {
@@ -136,7 +137,12 @@ impl Settler {
         let old = now_ms.saturating_sub(since) >= self.config.age_ms;
         let ending = now_ms.saturating_add(self.config.before_end_ms) >= limits.ends_ms;
         let wanted = round == Round::All || units.0 >= self.config.units || old || ending || limits.closed;
-        wanted.then_some(voucher)
+        (wanted && is_worth).then_some(voucher)
+    }
+
+    /// The least for which gas is paid.
+    fn least(&self) -> Amount {
+        Amount(self.config.min_amount)
     }
 
     /// One transaction for all; if the contract refuses it, one for each, so that a bad one stands alone.
@@ -235,8 +241,8 @@ impl Settler {
         let stack = channel.terms.stack;
         let (limits, unsettled, idle, over) = {
             let books = channel.books();
-            let unsettled = books.unsettled().is_some();
-            (*books.limits(), unsettled, books.in_flight() == 0, books.is_over(now_ms))
+            let unsettled = books.unsettled_worth(self.least()).is_some();
+            (*books.limits(), unsettled, books.in_flight() == 0, books.is_over(now_ms, self.least()))
         };
         let ended = limits.closed || now_ms >= limits.ends_ms;
         let ending = over || (ended && !unsettled);
@@ -266,8 +272,9 @@ impl Settler {
     async fn withdraw(&self, on_chain: Option<&Stack>) -> Result<(), SettleError> {
         let Some(stack) = on_chain else { return Ok(()) };
         let market = &self.channels.shelf().market;
-        let own = |due: &&atoma_types::onchain::Due| due.to == market.address() && !due.amount.is_zero();
-        if !stack.dues.iter().any(|due| own(&due)) {
+        let own = stack.dues.iter().filter(|due| due.to == market.address());
+        let due = own.fold(0, |sum: u64, due| sum.saturating_add(due.amount.0));
+        if due < self.config.min_amount.max(1) {
             return Ok(());
         }
         match market.execute(Call::Withdraw { stack: stack.id }).await {

@@ -72,7 +72,7 @@ async fn tell(engine: Arc<dyn atoma_inference::Engine>, folder: &Path, quiet: bo
     let step = Step::start("starting a chain and three nodes");
     let devnet =
         atoma_devnet::Config { listen: ([127, 0, 0, 1], 0).into(), ..atoma_devnet::Config::default() };
-    let settle = atoma_node::Settle { every_ms: 200, ..atoma_node::Settle::default() };
+    let settle = atoma_node::Settle { every_ms: 200, min_amount: 0, ..atoma_node::Settle::default() };
     let admission = atoma_node::Admission::default();
     let model = engine.model().to_owned();
     let config =

@@ -8,11 +8,12 @@ use crate::output::{self, Step, say};
 use anyhow::{Context, Result};
 use atoma_client::market::ChainMarket;
 use atoma_gateway::{GatewayConfig, GatewayHandle, NewKey};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) async fn run(home: &Home, arguments: &Arguments) -> Result<()> {
+    check_ports(arguments)?;
     let engine = super::model::reference_engine(home).await?;
     let model = engine.model().to_owned();
     let folder = Folder::new(home, arguments)?;
@@ -37,6 +38,17 @@ pub(crate) async fn run(home: &Home, arguments: &Arguments) -> Result<()> {
         super::interrupted().await;
     }
     drain(home, arguments, market, gateway).await
+}
+
+/// Says that a port is taken before the weights are loaded.
+fn check_ports(arguments: &Arguments) -> Result<()> {
+    let chain = (!arguments.ephemeral).then_some((arguments.rpc_port, "--rpc-port"));
+    for (port, option) in [(arguments.port, "--port")].into_iter().chain(chain) {
+        let address = local(port);
+        TcpListener::bind(address)
+            .with_context(|| format!("cannot listen on {address}; {option} chooses another port"))?;
+    }
+    Ok(())
 }
 
 /// Where this run keeps its state; an ephemeral one removes it again.
@@ -79,7 +91,7 @@ fn market_config(
         store: (!arguments.ephemeral).then(|| folder.join("devnet.redb")),
         ..atoma_devnet::Config::default()
     };
-    let settle = atoma_node::Settle { age_ms: 60_000, ..atoma_node::Settle::default() };
+    let settle = atoma_node::Settle { age_ms: 60_000, min_amount: 0, ..atoma_node::Settle::default() };
     let admission = atoma_node::Admission::default();
     MarketConfig {
         nodes: arguments.nodes,

@@ -114,12 +114,19 @@ async fn serve(home: &Home, path: &Path, network: &Network) -> Result<()> {
         Some(deployment) => ChainClient::connect(deployment).await?,
         None => network::connect(home, network).await?,
     };
-    let engine = super::model::reference_engine(home).await?;
+    // A disabled node only settles, for which it needs no weights.
+    let is_disabled = chain.node(config.node).await?.is_some_and(|node| node.disabled_ms != 0);
+    let engines = if is_disabled { Vec::new() } else { vec![super::model::reference_engine(home).await?] };
     let market = Arc::new(SuiMarket::new(chain, wallet));
-    let handle = atoma_node::spawn(config, Parts { market, receipt_key, engines: vec![engine] }).await?;
+    let handle = atoma_node::spawn(config, Parts { market, receipt_key, engines }).await?;
     say!("{} {} at {}", output::bold("node"), handle.node(), handle.url());
-    super::interrupted().await;
-    eprintln!("draining: finishing what runs and settling");
+    if is_disabled {
+        eprintln!("disabled on chain: settling what it holds, serving nothing");
+    }
+    tokio::select! {
+        () = super::interrupted() => eprintln!("draining: finishing what runs and settling"),
+        () = handle.done() => eprintln!("disabled on chain, and nothing is left to settle"),
+    }
     Ok(handle.drain().await?)
 }
 

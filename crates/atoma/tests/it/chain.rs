@@ -1,4 +1,4 @@
-use crate::{assert_one_line_error, atoma, run, text};
+use crate::{assert_one_line_error, atoma, run, text, without_sources};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -65,4 +65,22 @@ fn the_clock_moves_forward() {
     let devnet = Devnet::start(home.path());
     let moved = run(home.path(), &["devnet", "advance", "3600", "--rpc", &devnet.url]);
     assert_eq!(moved.status.code(), Some(0), "{}", text(&moved.stderr));
+}
+
+#[test]
+fn a_node_without_weights_says_how_to_get_them() {
+    let home = tempdir().unwrap();
+    let devnet = Devnet::start(home.path());
+    let folder = home.path().join("node");
+    let made = run(home.path(), &["node", "init", folder.to_str().unwrap()]);
+    assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
+    let config = folder.join("node.toml");
+    let quoted = |name: &str| format!("{:?}", folder.join(name));
+    let (journal, receipt_key, wallet) =
+        (quoted("journal.sqlite"), quoted("receipt.key"), quoted("wallet.key"));
+    let lines = format!("journal = {journal}\nreceipt_key = {receipt_key}\nwallet = {wallet}\n");
+    std::fs::write(&config, format!("node = 1\ntasks = [1]\n{lines}")).unwrap();
+    let mut node = without_sources(home.path());
+    node.args(["node", "run", config.to_str().unwrap(), "--rpc", &devnet.url]);
+    assert_one_line_error(&node.output().unwrap(), "atoma model pull smollm2-135m-instruct");
 }

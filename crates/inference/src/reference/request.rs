@@ -6,6 +6,10 @@ use super::Loaded;
 use crate::api::{self, Input, Request};
 use crate::engine::{Endpoint, EngineError, Prepared};
 
+/// Most bytes of text for each token of the context. Only runs of one character have as many, and they cost as much
+/// as other text.
+const BYTES_PER_TOKEN_MAX: usize = 16;
+
 /// A request that can be queued.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -36,17 +40,31 @@ fn tokens(loaded: &Loaded, request: &Request) -> Result<Vec<u32>, EngineError> {
             (rendered.map_err(|error| EngineError::bad("messages", error.to_string()))?, "messages")
         }
     };
-    // A text this long cannot fit, whatever its tokens: say so without tokenizing megabytes.
-    let at_least = text.len() / loaded.tokenizer.longest();
-    if at_least > loaded.context {
-        return Err(too_long(loaded, at_least, 1, param));
-    }
+    check_length(loaded, &text, param)?;
     let tokens =
         loaded.tokenizer.encode(&text).map_err(|error| EngineError::bad(param, error.to_string()))?;
     if tokens.is_empty() {
         return Err(EngineError::bad(param, format!("`{param}` is empty")));
     }
     Ok(tokens)
+}
+
+/// Refuses what cannot fit without tokenizing it, which would take a second for a megabyte. What passes costs no more
+/// than a small multiple of the context's length.
+fn check_length(loaded: &Loaded, text: &str, param: &'static str) -> Result<(), EngineError> {
+    if text.len() <= loaded.context {
+        return Ok(());
+    }
+    let at_least = loaded.tokenizer.at_least(text, loaded.context);
+    if at_least > loaded.context {
+        return Err(too_long(loaded, at_least, 1, param));
+    }
+    let (bytes, limit) = (text.len(), loaded.context.saturating_mul(BYTES_PER_TOKEN_MAX));
+    if bytes > limit {
+        let text = format!("`{param}` makes a text of {bytes} bytes, this model reads at most {limit}");
+        return Err(EngineError::bad(param, text));
+    }
+    Ok(())
 }
 
 fn checked_ids(loaded: &Loaded, tokens: &[u32]) -> Result<Vec<u32>, EngineError> {

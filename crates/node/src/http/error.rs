@@ -49,6 +49,18 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", message).retry_after(5)
     }
 
+    /// As of a channel that has ended: whoever hears it looks at the chain, and stops asking.
+    pub(crate) fn disabled() -> Self {
+        let message = "this node was disabled on chain and only settles; use another one";
+        Self::new(StatusCode::PAYMENT_REQUIRED, "stack_ended", message)
+    }
+
+    /// The same, as said to a probe.
+    pub(crate) fn unready(self) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self { status, kind: kind_of(status), ..self }
+    }
+
     /// Our fault; what went wrong is in the log, not in the answer.
     pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the node failed; nothing was charged")

@@ -116,12 +116,14 @@ pub(super) async fn channel(
     }))
 }
 
-pub(super) async fn health() -> Json<Value> {
-    Json(json!({"status": "ok"}))
+/// Alive; `settling` if the node is disabled on chain and only settles.
+pub(super) async fn health(State(app): State<Arc<App>>) -> Json<Value> {
+    let status = if app.channels.shelf().is_disabled() { "settling" } else { "ok" };
+    Json(json!({"status": status}))
 }
 
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
-    app.check_accepting()?;
+    app.check_accepting().map_err(ApiError::unready)?;
     Ok(Json(json!({"status": "ready"})))
 }
 

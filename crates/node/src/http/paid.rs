@@ -1,6 +1,7 @@
 //! A paid request, from its header to its answer. Checks come before work, cheap ones first, and the body
 //! is read only for whoever can pay; until the engine starts, dropping everything leaves no trace.
 
+use super::body::Place;
 use super::running::{Reservation, Running, Slots, Work};
 use super::{ApiError, App, stream, vouchers};
 use crate::channels::Channel;
@@ -17,7 +18,7 @@ use serde_json::json;
 use std::sync::Arc;
 
 /// Bodies from this size on are prepared on a thread that may block.
-const PREPARE_INLINE_MAX: usize = 16 * 1024;
+const PREPARE_INLINE_MAX: usize = 4 * 1024;
 
 pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint, request: Request) -> Result<Response, ApiError> {
     app.metrics.requests.increment();
@@ -40,9 +41,9 @@ async fn admit(
         }
     };
     let Claim { authorization, channel, reservation } = claim;
-    let (body, place) = app.bodies.read(&parts.headers, body).await?;
+    let (body, place) = app.bodies.read(&channel, &parts.headers, body).await?;
     check_body(&authorization.auth.message, &body)?;
-    let prepared = prepare(&channel, endpoint, body.clone()).await?;
+    let (prepared, place) = prepare(&channel, endpoint, body.clone(), place).await?;
     let limit = output_limit(&channel, &authorization.auth.message, &prepared)?;
     // From here on the gate bounds how many bodies there are.
     drop(place);
@@ -50,7 +51,7 @@ async fn admit(
     app.check_accepting()?;
     let slots = Slots::take(&app.journal).await?;
     let (streams, input) = (prepared.stream, prepared.input_tokens);
-    let generation = channel.offer.engine.run(prepared, limit)?;
+    let generation = channel.offer()?.engine.run(prepared, limit)?;
     let (running, admitted) = reservation.start(slots, Work { pass, authorization, body, input })?;
     // The engine is at work already; its first word waits until the nonce is safe.
     admitted.await?;
@@ -66,10 +67,12 @@ struct Claim {
 }
 
 async fn claim(app: &Arc<App>, headers: &HeaderMap) -> Result<Claim, ApiError> {
-    app.check_accepting()?;
+    app.check_not_draining()?;
     let authorization = authorization(headers)?;
     check_addressed(app, &authorization.auth.message)?;
     let channel = authorize(app, &authorization).await?;
+    app.check_enabled()?;
+    channel.offer()?;
     let reservation = Reservation::new(app, &channel, &authorization.auth.message)?;
     Ok(Claim { authorization, channel, reservation })
 }
@@ -115,9 +118,12 @@ fn check_expiry(app: &App, expires_ms: u64) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Whoever signed with the stack's key gets its channel; then the voucher that came along is taken.
+/// Whoever signed with the stack's key gets its channel; then the voucher that came along is taken, also by a
+/// node or for a task that is not served any more.
 async fn authorize(app: &Arc<App>, authorization: &Authorization) -> Result<Arc<Channel>, ApiError> {
-    let channel = app.channels.find_for(&authorization.auth, &authorization.grants).await?;
+    let channel = app.channels.find_for(&authorization.auth, &authorization.grants).await;
+    // A disabled node says so also of stacks that it does not know.
+    let channel = channel.or_else(|error| app.check_enabled().and(Err(error.into())))?;
     if let Some(voucher) = &authorization.voucher {
         // Its row is committed before the request's own, which is awaited.
         vouchers::take(app, &channel, voucher).await?;
@@ -132,15 +138,20 @@ fn check_body(auth: &RequestAuth, body: &[u8]) -> Result<(), ApiError> {
     Err(ApiError::unauthorized("body_mismatch", "the body is not the one that was signed"))
 }
 
-async fn prepare(channel: &Arc<Channel>, endpoint: Endpoint, body: Bytes) -> Result<Prepared, ApiError> {
-    let engine = channel.offer.engine.clone();
+async fn prepare(
+    channel: &Channel,
+    endpoint: Endpoint,
+    body: Bytes,
+    place: Place,
+) -> Result<(Prepared, Place), ApiError> {
+    let engine = channel.offer()?.engine.clone();
     if body.len() < PREPARE_INLINE_MAX {
-        return Ok(engine.prepare(endpoint, &body)?);
+        return Ok((engine.prepare(endpoint, &body)?, place));
     }
-    match tokio::task::spawn_blocking(move || engine.prepare(endpoint, &body)).await {
-        Ok(prepared) => Ok(prepared?),
-        Err(_) => Err(ApiError::internal()),
-    }
+    // The place goes along: whoever hangs up does not free it while the work goes on.
+    let preparing = tokio::task::spawn_blocking(move || (engine.prepare(endpoint, &body), place));
+    let (prepared, place) = preparing.await.map_err(|_| ApiError::internal())?;
+    Ok((prepared?, place))
 }
 
 /// How many output tokens the authorized units leave room for.

@@ -166,6 +166,9 @@ async fn prepare(
     }
     set_meta(connection, path, "clean_stop", b"0").await?;
     set_meta(connection, path, "machine_boot", machine_boot().as_bytes()).await?;
+    // On disk before anything is served: else a power failure would look like a clean stop.
+    integer(connection, path, "PRAGMA wal_checkpoint(PASSIVE)").await?;
+    write::sync(wal_path(path)).await;
     Ok(boot)
 }
 

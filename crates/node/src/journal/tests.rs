@@ -302,3 +302,21 @@ async fn a_power_failure_is_told_from_a_crash() {
     journal.close(writer).await.unwrap();
     assert_eq!(open(&path).await.boot, Boot::Whole);
 }
+
+#[tokio::test]
+async fn a_run_is_marked_on_disk_before_it_serves() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(&path(&dir)).await;
+    opened.journal.close(opened.writer).await.unwrap();
+    let opened = open(&path(&dir)).await;
+    // The file without its log: what a power failure is sure to leave.
+    let copy = dir.path().join("copy.sqlite");
+    std::fs::copy(path(&dir), &copy).unwrap();
+    let mut connection = SqliteConnection::connect(&format!("sqlite://{}", copy.display())).await.unwrap();
+    let clean: Vec<u8> = sqlx::query_scalar("SELECT value FROM meta WHERE key = 'clean_stop'")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(clean, b"0");
+    drop(opened);
+}

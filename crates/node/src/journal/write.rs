@@ -38,7 +38,7 @@ async fn sync_when_dirty(wal: PathBuf, dirty: Arc<Notify>) {
     }
 }
 
-async fn sync(wal: PathBuf) {
+pub(super) async fn sync(wal: PathBuf) {
     let synced =
         tokio::task::spawn_blocking(move || std::fs::File::open(wal).and_then(|file| file.sync_data())).await;
     match synced {

@@ -167,15 +167,36 @@ fn a_count_settled_behind_the_nodes_back_closes_the_channel_and_voids_nothing() 
 fn a_closed_channel_waits_for_the_vouchers_of_its_receipts() {
     let mut ledger = ledger();
     serve(&mut ledger, 1, 9);
-    assert!(!ledger.is_over(limits().settle_until_ms - 1) && ledger.is_over(limits().settle_until_ms));
+    assert!(
+        !ledger.is_over(limits().settle_until_ms - 1, Amount::ZERO)
+            && ledger.is_over(limits().settle_until_ms, Amount::ZERO)
+    );
     ledger.update_limits(Limits { closed: true, ..limits() });
-    assert!(!ledger.is_over(0), "a voucher may still come");
+    assert!(!ledger.is_over(0, Amount::ZERO), "a voucher may still come");
     ledger.acknowledge(&voucher(&ledger, 1)).unwrap();
-    assert!(!ledger.is_over(0), "it is not settled");
+    assert!(!ledger.is_over(0, Amount::ZERO), "it is not settled");
     ledger.update_limits(Limits { settled_units: Units(10), settled_count: 1, ..limits() });
-    assert!(ledger.is_over(0));
+    assert!(ledger.is_over(0, Amount::ZERO));
     ledger.update_limits(Limits { settled_units: Units(10), settled_count: 2, ..limits() });
-    assert!(!ledger.is_over(0) && ledger.is_over(limits().settle_until_ms), "the user forked it");
+    assert!(
+        !ledger.is_over(0, Amount::ZERO) && ledger.is_over(limits().settle_until_ms, Amount::ZERO),
+        "the user forked it"
+    );
+}
+
+#[test]
+fn dust_is_given_up_at_the_end() {
+    let mut ledger = Ledger::new(Terms { price: Price(1_000_000), ..terms() }, limits());
+    serve(&mut ledger, 1, 9);
+    ledger.acknowledge(&voucher(&ledger, 1)).unwrap();
+    let worth = |ledger: &Ledger, least| ledger.unsettled_worth(Amount(least)).is_some();
+    assert!(worth(&ledger, 10) && !worth(&ledger, 11));
+    assert!(!ledger.is_over(0, Amount(11)), "more may come");
+    ledger.update_limits(Limits { closed: true, ..limits() });
+    assert!(ledger.is_over(0, Amount(11)) && !ledger.is_over(0, Amount(10)));
+    // What was settled before does not make the rest worth more.
+    ledger.update_limits(Limits { settled_units: Units(4), ..limits() });
+    assert!(worth(&ledger, 6) && !worth(&ledger, 7));
 }
 
 #[test]

@@ -1,13 +1,17 @@
 //! Whose bodies are read, how many, and for how long.
 
 use crate::support::{Market, PATIENCE, User, chat, mock};
+use atoma_inference::{Endpoint, Engine, EngineError, Generation, Prepared};
 use atoma_node::Admission;
 use atoma_types::message::Message as _;
 use atoma_types::wire::{AUTH_HEADER, Authorization, encode};
 use atoma_types::{SecretKey, Transcript, Units};
+use bytes::Bytes;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 
 /// A client that sends what and when it likes.
 struct Raw(TcpStream);
@@ -118,6 +122,90 @@ async fn slow_bodies_take_no_more_than_their_places() {
     bodies(&other, &node, 0).await;
     let answer = other.ask(&node, &chat(false, "hi"), None).await;
     other.verify(&answer, &mut Transcript::new(), &mut Units::ZERO.clone());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_stack_holds_no_more_than_its_share() {
+    let market = Market::open().await;
+    let mut config = market.config();
+    // One for each channel.
+    config.limits.bodies = 8;
+    config.limits.body_ms = 600_000;
+    config.admission = Admission { waiting: 0, ..config.admission };
+    let handle = market.spawn(config, mock(4, Duration::ZERO)).await;
+    let node = handle.url();
+    let (greedy, other) = (market.user().await, market.user().await);
+    // Its window grows with what it acknowledges.
+    let first = greedy.ask(&node, &chat(false, "hi"), None).await;
+    greedy.acknowledge(&node, &greedy.voucher_for(first.receipt())).await;
+    let body = chat(false, "slowly").to_string().into_bytes();
+    let mut raw = Raw::chat(&node, &greedy.authorize(greedy.auth(&body, 60), None), body.len()).await;
+    raw.send(&body[..1]).await;
+    bodies(&other, &node, 1).await;
+
+    let refused = greedy.ask(&node, &chat(false, "hi"), None).await;
+    assert_eq!(refused.code(), (429, "bodies_busy".to_owned()));
+    assert!(refused.headers.contains_key("retry-after"));
+    assert_eq!(other.ask(&node, &chat(false, "hi"), None).await.status, 200);
+    raw.send(&body[1..]).await;
+    raw.expect("\"chat.completion\"").await;
+}
+
+/// An engine that prepares when it is told to.
+struct Halting {
+    inner: Arc<dyn Engine>,
+    begun: mpsc::UnboundedSender<()>,
+    go_on: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Engine for Halting {
+    fn model(&self) -> &str {
+        self.inner.model()
+    }
+
+    fn context_tokens(&self) -> u64 {
+        self.inner.context_tokens()
+    }
+
+    fn prepare(&self, endpoint: Endpoint, body: &Bytes) -> Result<Prepared, EngineError> {
+        self.begun.send(()).unwrap();
+        self.go_on.lock().unwrap().recv().unwrap();
+        self.inner.prepare(endpoint, body)
+    }
+
+    fn run(&self, prepared: Prepared, output_limit: u64) -> Result<Generation, EngineError> {
+        self.inner.run(prepared, output_limit)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hangs_up_keeps_its_place_while_its_body_is_prepared() {
+    let market = Market::open().await;
+    let (begun, mut has_begun) = mpsc::unbounded_channel();
+    let (tell, go_on) = std::sync::mpsc::channel();
+    let engine = Halting { inner: mock(4, Duration::ZERO), begun, go_on: Mutex::new(go_on) };
+    let handle = market.spawn(market.config(), Arc::new(engine)).await;
+    let (node, user) = (handle.url(), market.user().await);
+    let body = chat(false, &"x".repeat(64 * 1024)).to_string().into_bytes();
+    let mut raw = Raw::chat(&node, &user.authorize(user.auth(&body, 60), None), body.len()).await;
+    raw.send(&body).await;
+    has_begun.recv().await.unwrap();
+    drop(raw);
+    user.until(&node, |channel| channel["in_flight"] == 0).await;
+    bodies(&user, &node, 1).await;
+    tell.send(()).unwrap();
+    bodies(&user, &node, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_asks_nothing_is_closed() {
+    let market = Market::open().await;
+    let mut config = market.config();
+    config.limits.head_ms = 100;
+    let handle = market.spawn(config, mock(4, Duration::ZERO)).await;
+    let mut silent = TcpStream::connect(handle.addr()).await.unwrap();
+    let closed = tokio::time::timeout(PATIENCE, silent.read_to_end(&mut Vec::new())).await.unwrap();
+    assert_eq!(closed.unwrap(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

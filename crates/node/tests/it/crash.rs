@@ -76,7 +76,8 @@ async fn child_node() {
     let task: TaskId = variable("ATOMA_TEST_TASK").parse().unwrap();
     let mut config = NodeConfig::test(node, vec![task], &dir);
     let units = variable("ATOMA_TEST_SETTLE_UNITS").parse().unwrap();
-    config.settle = Settle { every_ms: 50, units, withdraw_min: 1, before_end_ms: 0, ..Settle::default() };
+    config.settle =
+        Settle { every_ms: 50, units, min_amount: 0, withdraw_min: 1, before_end_ms: 0, ..Settle::default() };
     let parts = Parts {
         market: Arc::new(SuiMarket::new(chain, wallet)),
         receipt_key: SecretKey::from_seed(seed),

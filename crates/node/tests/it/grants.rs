@@ -1,5 +1,6 @@
 //! Whose grants this node pays gas for.
 
+use crate::interposed::{Interposed, Reads};
 use crate::support::{Market, User, chat, wall_ms};
 use atoma_chain::Call;
 use atoma_types::message::Message as _;
@@ -120,4 +121,43 @@ async fn a_grant_that_fails_on_chain_costs_gas_once() {
 
     // A user who opens the channel without the node's help is served.
     assert_eq!(other.ask(&node, &chat(false, "hi"), None).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_is_always_faster_does_not_cost_gas_for_ever() {
+    let market = Market::open().await;
+    let mut config = market.config();
+    config.limits.open_unpaid_grants = true;
+    let chain = Interposed::over(&market, Reads::Shown);
+    let handle = chain.spawn(config).await;
+    let (node, user) = (handle.url(), market.user_with(Selection::Any).await);
+    chain.race(&user.wallet);
+    let body = chat(false, "hi").to_string().into_bytes();
+    let ask = async |nonce: u64| {
+        let auth = user.auth(&body, 50).sign(&user.key);
+        user.post(&node, &body, &with_grant(auth, user.grant(100 * nonce, nonce))).await
+    };
+    assert_eq!(ask(1).await.status, 200);
+    for nonce in [2, 3] {
+        let before = gas(&market).await;
+        assert_eq!(ask(nonce).await.code().1, "missing_receipt");
+        assert!(gas(&market).await < before);
+    }
+    let thrice = gas(&market).await;
+    for nonce in 4..7 {
+        assert_eq!(ask(nonce).await.code().1, "opening_paused");
+    }
+    assert_eq!(gas(&market).await, thrice);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lookup_that_panics_leaves_its_stack_to_the_next_one() {
+    let market = Market::open().await;
+    let chain = Interposed::over(&market, Reads::Panic);
+    let handle = chain.spawn(market.config()).await;
+    let user = market.user().await;
+    let refused = user.ask(&handle.url(), &chat(false, "hi"), None).await;
+    assert_eq!(refused.code(), (503, "chain_unavailable".to_owned()));
+    chain.set(Reads::Shown);
+    assert_eq!(user.ask(&handle.url(), &chat(false, "hi"), None).await.status, 200);
 }

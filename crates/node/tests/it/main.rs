@@ -6,6 +6,7 @@ mod bodies;
 mod concurrency;
 mod crash;
 mod grants;
+mod interposed;
 mod refusals;
 mod returning;
 mod serving;

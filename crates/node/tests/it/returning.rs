@@ -1,95 +1,11 @@
 //! Channels that were written off, or cannot be seen for a while, and come back.
 
-use crate::support::{Answer, Market, User, chat, journal_of, mock};
-use atoma_chain::{Call, EventCursor, EventFrame};
-use atoma_node::{ChainResult, Market as NodeMarket, NodeHandle, Parts, Prepared, Settle, SuiMarket};
-use atoma_types::onchain::{Event, Model, Node, Selection, Slot, Stack, Task};
-use atoma_types::{Address, ModelId, NodeId, TaskId, Transcript, Units};
-use futures::stream::BoxStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-/// A full node that does not show stacks for a while.
-struct Lagging {
-    inner: SuiMarket,
-    hides: AtomicBool,
-}
-
-impl Lagging {
-    fn over(market: &Market, hides: bool) -> Arc<Self> {
-        let inner = SuiMarket::new(market.chain.clone(), market.operator.clone());
-        Arc::new(Self { inner, hides: AtomicBool::new(hides) })
-    }
-
-    fn hide(&self, hides: bool) {
-        self.hides.store(hides, Ordering::SeqCst);
-    }
-
-    async fn spawn(self: &Arc<Self>, market: &Market, settle: Settle) -> NodeHandle {
-        let mut config = market.config();
-        config.settle = settle;
-        let parts = Parts {
-            market: self.clone(),
-            receipt_key: market.receipt_key.clone(),
-            engines: vec![mock(16, Duration::ZERO)],
-        };
-        atoma_node::spawn(config, parts).await.unwrap()
-    }
-}
-
-impl NodeMarket for Lagging {
-    fn address(&self) -> Address {
-        self.inner.address()
-    }
-
-    fn db(&self) -> Address {
-        self.inner.db()
-    }
-
-    fn now_ms(&self) -> ChainResult<'_, u64> {
-        self.inner.now_ms()
-    }
-
-    fn stack(&self, id: Address) -> ChainResult<'_, Option<Stack>> {
-        if self.hides.load(Ordering::SeqCst) { Box::pin(async { Ok(None) }) } else { self.inner.stack(id) }
-    }
-
-    fn node(&self, id: NodeId) -> ChainResult<'_, Option<Node>> {
-        self.inner.node(id)
-    }
-
-    fn task(&self, id: TaskId) -> ChainResult<'_, Option<Task>> {
-        self.inner.task(id)
-    }
-
-    fn model(&self, id: ModelId) -> ChainResult<'_, Option<Model>> {
-        self.inner.model(id)
-    }
-
-    fn offers(&self, task: TaskId) -> ChainResult<'_, Vec<Slot>> {
-        self.inner.offers(task)
-    }
-
-    fn events(
-        &self,
-        from: Option<EventCursor>,
-    ) -> BoxStream<'static, Result<EventFrame, atoma_chain::ChainError>> {
-        self.inner.events(from)
-    }
-
-    fn prepare(&self, call: Call) -> ChainResult<'_, Prepared> {
-        self.inner.prepare(call)
-    }
-
-    fn submit<'a>(&'a self, prepared: &'a Prepared) -> ChainResult<'a, Vec<Event>> {
-        self.inner.submit(prepared)
-    }
-
-    fn execute(&self, call: Call) -> ChainResult<'_, Vec<Event>> {
-        self.inner.execute(call)
-    }
-}
+use crate::interposed::{Interposed, Reads};
+use crate::support::{Answer, Market, User, chat, journal_of};
+use atoma_chain::Call;
+use atoma_node::{NodeConfig, Settle};
+use atoma_types::onchain::{Event, Selection};
+use atoma_types::{Transcript, Units};
 
 /// What a user remembers of its channel.
 struct Books {
@@ -113,8 +29,12 @@ impl Books {
     }
 }
 
+fn config(market: &Market, settle: Settle) -> NodeConfig {
+    NodeConfig { settle, ..market.config() }
+}
+
 fn eager() -> Settle {
-    Settle { every_ms: 5, units: 1, ..Settle::default() }
+    Settle { every_ms: 5, units: 1, min_amount: 0, ..Settle::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,9 +51,9 @@ async fn a_stack_hidden_at_the_start_keeps_its_books() {
     books.ask(&user, &handle.url()).await;
     handle.drain().await.unwrap();
 
-    let lagging = Lagging::over(&market, true);
-    let handle = lagging.spawn(&market, Settle::default()).await;
-    lagging.hide(false);
+    let lagging = Interposed::over(&market, Reads::Hidden);
+    let handle = lagging.spawn(config(&market, Settle { min_amount: 0, ..Settle::default() })).await;
+    lagging.set(Reads::Shown);
     let replayed = user.post(&handle.url(), &body, &authorization).await;
     assert_eq!(replayed.code(), (401, "auth_replayed".to_owned()));
     books.ask(&user, &handle.url()).await;
@@ -171,8 +91,9 @@ async fn a_channel_written_off_goes_on_with_its_history() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_voucher_outlives_a_moment_without_its_stack() {
     let market = Market::open().await;
-    let lagging = Lagging::over(&market, false);
-    let handle = lagging.spawn(&market, Settle { every_ms: 5, ..Settle::default() }).await;
+    let lagging = Interposed::over(&market, Reads::Shown);
+    let handle =
+        lagging.spawn(config(&market, Settle { every_ms: 5, min_amount: 0, ..Settle::default() })).await;
     let user = market.user_with(Selection::Any).await;
     user.open_channel(1_000, 1).await;
     let mut books = Books::new();
@@ -180,12 +101,12 @@ async fn a_voucher_outlives_a_moment_without_its_stack() {
     let receipt = books.newest.as_ref().unwrap().receipt().clone();
     user.acknowledge(&handle.url(), &user.voucher_for(&receipt)).await;
 
-    lagging.hide(true);
+    lagging.set(Reads::Hidden);
     // Its event makes the node read the stack, which is not there.
     user.open_channel(2_000, 2).await;
     let settled = |event: &Event| matches!(event, Event::Settled(settled) if settled.stack == user.stack && settled.units == receipt.total_units);
     market.event(settled).await;
-    lagging.hide(false);
+    lagging.set(Reads::Shown);
     user.until(&handle.url(), |channel| channel["closed"] == false && channel["granted"] == 2_000).await;
     books.ask(&user, &handle.url()).await;
     assert_eq!(user.channel(&handle.url()).await["count"], 2);
@@ -194,7 +115,7 @@ async fn a_voucher_outlives_a_moment_without_its_stack() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_that_is_revoked_waits_for_the_vouchers_of_its_receipts() {
     let market = Market::open().await;
-    let handle = Lagging::over(&market, false).spawn(&market, eager()).await;
+    let handle = Interposed::over(&market, Reads::Shown).spawn(config(&market, eager())).await;
     let node = handle.url();
     let (user, other) = (market.user().await, market.user().await);
     let mut books = Books::new();

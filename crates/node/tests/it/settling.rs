@@ -1,6 +1,6 @@
-use crate::support::{Market, PRICE, chat};
+use crate::support::{Market, PATIENCE, PRICE, chat};
 use atoma_chain::Call;
-use atoma_node::Settle;
+use atoma_node::{Parts, Settle};
 use atoma_types::Units;
 use atoma_types::onchain::Event;
 
@@ -32,7 +32,7 @@ async fn many_channels_settle_together_and_earnings_are_withdrawn() {
 async fn a_threshold_settles_by_itself_and_only_once() {
     let market = Market::open().await;
     let mut config = market.config();
-    config.settle = Settle { every_ms: 20, units: 1, ..Settle::default() };
+    config.settle = Settle { every_ms: 20, units: 1, min_amount: 0, ..Settle::default() };
     let handle = market.spawn(config, crate::support::mock(4, std::time::Duration::ZERO)).await;
     let user = market.user().await;
     let answer = user.ask(&handle.url(), &chat(false, "please"), None).await;
@@ -41,6 +41,38 @@ async fn a_threshold_settles_by_itself_and_only_once() {
     assert_eq!(user.on_chain().await.settled_units, answer.receipt().units);
     handle.drain().await.unwrap();
     assert_eq!(user.on_chain().await.settled_units, answer.receipt().units);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dust_is_not_worth_gas_and_is_given_up_at_the_end() {
+    let market = Market::open().await;
+    let mut config = market.config();
+    // Each answer pays 34 base units.
+    config.settle =
+        Settle { every_ms: 5, units: 1, age_ms: 0, min_amount: 35, withdraw_min: 1, ..Settle::default() };
+    let handle = market.spawn(config, crate::support::mock(16, std::time::Duration::ZERO)).await;
+    let node = handle.url();
+    let (user, closing) = (market.user().await, market.user().await);
+    let first = user.ask(&node, &chat(false, "please"), None).await;
+    let dust = closing.ask(&node, &chat(false, "please"), None).await;
+    for (user, answer) in [(&user, &first), (&closing, &dust)] {
+        assert_eq!(user.acknowledge(&node, &user.voucher_for(answer.receipt())).await.status, 200);
+    }
+    closing.wallet.execute(&closing.chain, Call::RequestClose { stack: closing.stack }).await.unwrap();
+    // The node writes the channel off: it is the one without which the other remains.
+    let metrics = format!("{node}/metrics");
+    let one_left = async {
+        let metrics = || async { user.http.get(&metrics).send().await.unwrap().text().await.unwrap() };
+        while !metrics().await.contains("\natoma_node_channels 1\n") {}
+    };
+    tokio::time::timeout(PATIENCE, one_left).await.unwrap();
+    assert_eq!(user.on_chain().await.settled_units, Units::ZERO);
+
+    let second = user.ask(&node, &chat(false, "please"), None).await;
+    assert_eq!(user.acknowledge(&node, &user.voucher_for(second.receipt())).await.status, 200);
+    user.until(&node, |channel| channel["settled_count"] == 2).await;
+    handle.drain().await.unwrap();
+    assert_eq!(closing.on_chain().await.settled_units, Units::ZERO);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,6 +113,44 @@ async fn a_disabled_node_settles_what_it_holds_and_serves_no_more() {
     market.event(|event| matches!(event, Event::Settled(settled) if settled.stack == user.stack)).await;
     let refused = user.ask(&handle.url(), &chat(false, "more"), None).await;
     assert_eq!(refused.status, 402, "{}", refused.json());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabled_node_starts_to_settle_and_ends_when_nothing_is_left() {
+    let market = Market::open().await;
+    let mut config = market.config();
+    config.settle.min_amount = u64::MAX;
+    let handle = market.spawn(config, crate::support::mock(16, std::time::Duration::ZERO)).await;
+    let (user, late) = (market.user().await, market.user().await);
+    let answer = user.ask(&handle.url(), &chat(false, "please"), None).await;
+    user.acknowledge(&handle.url(), &user.voucher_for(answer.receipt())).await;
+    let unacknowledged = late.ask(&handle.url(), &chat(false, "please"), None).await;
+    handle.drain().await.unwrap();
+    assert_eq!(user.on_chain().await.settled_units, Units::ZERO);
+    market.operator.execute(&market.chain, Call::DisableNode { node: market.node }).await.unwrap();
+
+    let parts =
+        Parts { engines: Vec::new(), ..market.parts(crate::support::mock(1, std::time::Duration::ZERO)) };
+    let handle = atoma_node::spawn(market.config(), parts).await.unwrap();
+    let node = handle.url();
+    assert!(handle.is_disabled());
+    let health = user.http.get(format!("{node}/health")).send().await.unwrap();
+    assert_eq!(health.text().await.unwrap(), "{\"status\":\"settling\"}");
+    assert_eq!(user.http.get(format!("{node}/ready")).send().await.unwrap().status(), 503);
+    let stranger = market.user_with(atoma_types::onchain::Selection::Any).await;
+    for user in [&late, &stranger] {
+        let refused = user.ask(&node, &chat(false, "more"), None).await;
+        assert_eq!(refused.code(), (402, "stack_ended".to_owned()));
+        let body = refused.json();
+        assert!(body["error"]["message"].as_str().unwrap().contains("disabled"), "{body}");
+    }
+    market.event(|event| matches!(event, Event::Settled(settled) if settled.stack == user.stack)).await;
+    // What is acknowledged only now is settled, too.
+    let voucher = late.voucher_for(unacknowledged.receipt());
+    assert_eq!(late.acknowledge(&node, &voucher).await.status, 200);
+    tokio::time::timeout(PATIENCE, handle.done()).await.unwrap();
+    assert_eq!(late.on_chain().await.settled_units, unacknowledged.receipt().units);
+    handle.drain().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
