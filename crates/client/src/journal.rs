@@ -295,8 +295,11 @@ impl Journal {
         let ended = of_channel("SELECT reason FROM endings WHERE stack = ? AND node = ?")?
             .fetch_optional(&self.pool)
             .await?;
-        let mut history = History::default();
-        history.open = open.iter().map(open_request).collect::<Result<_, _>>()?;
+        let mut history = History {
+            receipts: Vec::new(),
+            open: open.iter().map(open_request).collect::<Result<_, _>>()?,
+            ended: ended.map(|row| row.try_get("reason")).transpose()?,
+        };
         for (row, next) in receipts.iter().zip(1u64..) {
             let receipt = receipt(row)?;
             if receipt.message.count == next {
@@ -306,7 +309,6 @@ impl Journal {
                 history.open.push(checked_before(&receipt.message));
             }
         }
-        history.ended = ended.map(|row| row.try_get("reason")).transpose()?;
         Ok(history)
     }
 
