@@ -66,10 +66,13 @@ async fn a_budget_is_exact_under_a_hundred_concurrent_requests() {
     }
     // Then one by one until nothing fits any more.
     eventually("nothing fits", async || {
+        if get(&gateway, &key, "/v1/usage").await["reserved"] != json!(0) {
+            return false;
+        }
         let response = post(&gateway, &key, body.clone()).await;
         let status = response.status().as_u16();
         text_of(response).await;
-        status == 429 && get(&gateway, &key, "/v1/usage").await["reserved"] == json!(0)
+        status == 429
     })
     .await;
     let usage = get(&gateway, &key, "/v1/usage").await;
