@@ -37,6 +37,24 @@ impl Completion {
     }
 }
 
+/// Somebody who waits to hear how a request was paid, and what to say.
+#[derive(Debug)]
+pub(crate) struct Told {
+    waiter: oneshot::Sender<Completion>,
+    completion: Completion,
+}
+
+impl Told {
+    pub(crate) fn new(completion: Completion) -> (Self, oneshot::Receiver<Completion>) {
+        let (waiter, told) = oneshot::channel();
+        (Self { waiter, completion }, told)
+    }
+
+    pub(crate) fn tell(self) {
+        let _ = self.waiter.send(self.completion);
+    }
+}
+
 /// A request about to be sent: enough to find out, even after a crash, how it was paid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
@@ -67,6 +85,8 @@ pub struct Channel {
     health: Mutex<Health>,
     /// Told when a place may have become free.
     freed: Arc<Notify>,
+    /// How long a node may take to give the receipt of an answer that broke off.
+    patience: Duration,
 }
 
 #[derive(Debug)]
@@ -75,6 +95,8 @@ struct Books {
     /// The newest voucher, signed once.
     voucher: Option<Signed<Voucher>>,
     waiters: HashMap<Hash32, oneshot::Sender<Completion>>,
+    /// Requests whose receipt did not come in time, and until when it is accepted.
+    lost: HashMap<Hash32, Instant>,
     closing: bool,
 }
 
@@ -91,8 +113,11 @@ impl Channel {
         journal: Journal,
         ledger: Ledger,
         freed: Arc<Notify>,
+        patience: Duration,
     ) -> Self {
-        let books = Books { ledger, voucher: None, waiters: HashMap::new(), closing: false };
+        let until = Instant::now() + patience;
+        let lost = ledger.awaiting().map(|request_hash| (request_hash, until)).collect();
+        let books = Books { ledger, voucher: None, waiters: HashMap::new(), lost, closing: false };
         Self {
             identity,
             key,
@@ -101,6 +126,7 @@ impl Channel {
             nonces: Mutex::new(0..0),
             health: Mutex::new(Health::default()),
             freed,
+            patience,
         }
     }
 
@@ -136,16 +162,23 @@ impl Channel {
         Ok(nonce)
     }
 
-    /// The newest acknowledgement, if there is anything to acknowledge.
+    /// The newest acknowledgement, if there is anything to acknowledge. Journal it before it is sent.
     pub(crate) fn voucher(&self) -> Option<Signed<Voucher>> {
         let mut books = self.books();
         let voucher = books.ledger.voucher()?;
         if books.voucher.as_ref().is_none_or(|signed| signed.message != voucher) {
-            let signed = voucher.sign(&self.key);
-            self.journal.vouched(&signed);
-            books.voucher = Some(signed);
+            books.voucher = Some(voucher.sign(&self.key));
         }
         books.voucher.clone()
+    }
+
+    /// Writes down a request and the voucher that travels with it.
+    pub(crate) async fn keep(
+        &self,
+        request: RequestRow,
+        voucher: Option<Signed<Voucher>>,
+    ) -> Result<(), JournalError> {
+        self.journal.issued(request, voucher).await
     }
 
     pub(crate) fn set_acknowledged(&self, count: u64) {
@@ -177,14 +210,80 @@ impl Channel {
         reason
     }
 
-    /// Stops waiting for the receipt of a request.
-    pub(crate) fn give_up(&self, request_hash: &Hash32, reason: &str) {
+    /// Gives back the place of a request whose receipt did not come. The node may still give it: only then,
+    /// or once it is [written off](Self::write_off), is it known how the request was paid.
+    pub(crate) fn give_up(&self, request_hash: &Hash32) {
         let mut books = self.books();
         books.ledger.give_up(request_hash);
-        if let Some(waiter) = books.waiters.remove(request_hash) {
-            let _ = waiter.send(Completion::Unpaid { reason: reason.into() });
+        if books.ledger.awaits(request_hash) {
+            books.lost.entry(*request_hash).or_insert_with(|| Instant::now() + self.patience);
         }
         self.freed.notify_one();
+    }
+
+    /// Lost requests whose receipt is late.
+    pub(crate) fn overdue(&self) -> Vec<Hash32> {
+        let (books, now) = (self.books(), Instant::now());
+        let late =
+            |(request_hash, until): &(&Hash32, &Instant)| **until <= now && books.ledger.awaits(request_hash);
+        books.lost.iter().filter(late).map(|(request_hash, _)| *request_hash).collect()
+    }
+
+    /// The node was asked after its time and knew no receipt: nothing is paid for the request any more.
+    pub(crate) async fn write_off(&self, request_hash: &Hash32) {
+        let waiter = {
+            let mut books = self.books();
+            if !books.ledger.awaits(request_hash) {
+                return;
+            }
+            self.mark_refused(&mut books, request_hash)
+        };
+        self.tell_refused(request_hash, waiter, "the node gave no receipt").await;
+    }
+
+    /// The request certainly cost nothing; a receipt that comes all the same is still checked. Returns when a
+    /// restart cannot forget it.
+    async fn refuse(&self, request_hash: &Hash32, reason: &str) {
+        let waiter = self.mark_refused(&mut self.books(), request_hash);
+        self.tell_refused(request_hash, waiter, reason).await;
+    }
+
+    fn mark_refused(&self, books: &mut Books, request_hash: &Hash32) -> Option<oneshot::Sender<Completion>> {
+        let result = books.ledger.finish(*request_hash, Outcome::Refused);
+        let _ = self.conclude(books, result);
+        books.ledger.give_up(request_hash);
+        books.lost.remove(request_hash);
+        self.freed.notify_one();
+        books.waiters.remove(request_hash)
+    }
+
+    async fn tell_refused(
+        &self,
+        request_hash: &Hash32,
+        waiter: Option<oneshot::Sender<Completion>>,
+        reason: &str,
+    ) {
+        match (self.journal.refused(*request_hash).await, waiter) {
+            (Ok(()), Some(waiter)) => drop(waiter.send(Completion::Unpaid { reason: reason.into() })),
+            (Ok(()), None) => {}
+            (Err(error), _) => tracing::error!(%error, "cannot keep that a request was refused"),
+        }
+    }
+
+    /// The stack is gone, as the journal says: nothing is paid any more.
+    pub(crate) fn over(&self) {
+        let mut books = self.books();
+        books.closing = true;
+        books.lost.clear();
+        for (_, waiter) in books.waiters.drain() {
+            let _ = waiter.send(Completion::Unpaid { reason: "the stack is gone".into() });
+        }
+    }
+
+    /// Leaves it to the next start to find out how lost requests were paid.
+    pub(crate) fn leave_lost(&self) {
+        let books = &mut *self.books();
+        books.waiters.retain(|request_hash, _| !books.lost.contains_key(request_hash));
     }
 
     /// Nothing new is asked on it.
@@ -210,7 +309,7 @@ impl Channel {
     }
 
     pub(crate) fn lacks_receipts(&self) -> bool {
-        self.books().ledger.lacks_receipts()
+        self.books().ledger.awaiting().next().is_some()
     }
 
     pub(crate) fn price(&self) -> Price {
@@ -223,9 +322,9 @@ impl Channel {
         if !books.ledger.is_open(&request_hash) {
             return None;
         }
-        let (waiter, completion) = oneshot::channel();
+        let (waiter, paid) = oneshot::channel();
         books.waiters.insert(request_hash, waiter);
-        Some(completion)
+        Some(paid)
     }
 
     pub(crate) fn is_open(&self, request_hash: &Hash32) -> bool {
@@ -273,14 +372,16 @@ impl Channel {
     ) -> Result<(), Disagreement> {
         match result {
             Ok(settled) => {
-                self.journal.settled(&settled);
+                let price = books.ledger.terms().price;
                 for receipt in settled {
                     // The window grew by one and a place became free.
                     self.freed.notify_one();
                     self.freed.notify_one();
-                    let Some(waiter) = books.waiters.remove(&receipt.message.request_hash) else { continue };
-                    let price = books.ledger.terms().price;
-                    let _ = waiter.send(Completion::settled(receipt, price));
+                    let request_hash = receipt.message.request_hash;
+                    books.lost.remove(&request_hash);
+                    let waiter = books.waiters.remove(&request_hash);
+                    let completion = Completion::settled(receipt.clone(), price);
+                    self.journal.settled(receipt, waiter.map(|waiter| Told { waiter, completion }));
                 }
                 Ok(())
             }
@@ -294,10 +395,10 @@ impl Channel {
     fn record_end(&self, books: &mut Books, reason: &Disagreement) {
         let Identity { stack, node, .. } = self.identity;
         tracing::warn!(%stack, %node, %reason, "disagreement with a node; the channel ends");
-        self.journal.ended(stack, node, reason.to_string());
-        for (_, waiter) in books.waiters.drain() {
-            let _ = waiter.send(Completion::Unpaid { reason: reason.to_string() });
-        }
+        books.lost.clear();
+        let unpaid = || Completion::Unpaid { reason: reason.to_string() };
+        let told = books.waiters.drain().map(|(_, waiter)| Told { waiter, completion: unpaid() }).collect();
+        self.journal.ended(stack, node, reason.to_string(), told);
         self.freed.notify_waiters();
     }
 
@@ -331,7 +432,7 @@ enum Stage {
 }
 
 /// A place in a channel's window. Dropped before its request was issued, it gives the place back; dropped
-/// later, the request counts until its receipt is found or given up.
+/// later, the request counts as lost.
 #[derive(Debug)]
 pub(crate) struct Slot {
     channel: Arc<Channel>,
@@ -348,23 +449,20 @@ impl Slot {
         self.max_units
     }
 
-    /// The request is about to be sent. Returns when that is written down, with what tells how it is paid.
-    pub(crate) async fn issue(
+    /// The request is about to be sent, once this is written down. The receiver tells how it is paid.
+    pub(crate) fn issue(
         &mut self,
         request_hash: Hash32,
         bounds: Bounds,
-    ) -> Result<oneshot::Receiver<Completion>, JournalError> {
+    ) -> (RequestRow, oneshot::Receiver<Completion>) {
         let Identity { stack, node, .. } = self.channel.identity;
-        let row = RequestRow { stack, node, request_hash, max_units: self.max_units };
-        let (waiter, completion) = oneshot::channel();
-        {
-            let mut books = self.channel.books();
-            books.ledger.issue(request_hash, self.max_units, bounds);
-            books.waiters.insert(request_hash, waiter);
-            self.stage = Stage::Issued(request_hash);
-        }
-        self.channel.journal.issued(row).await?;
-        Ok(completion)
+        let row = RequestRow { stack, node, request_hash, max_units: self.max_units, bounds };
+        let (waiter, paid) = oneshot::channel();
+        let mut books = self.channel.books();
+        books.ledger.issue(request_hash, self.max_units, bounds);
+        books.waiters.insert(request_hash, waiter);
+        self.stage = Stage::Issued(request_hash);
+        (row, paid)
     }
 
     /// The whole answer was seen, and this is its receipt.
@@ -387,12 +485,12 @@ impl Slot {
         Some(request_hash)
     }
 
-    /// The request certainly cost nothing; a receipt that comes all the same is still checked.
-    pub(crate) fn refuse(mut self, reason: &str) {
+    /// The request certainly cost nothing; a receipt that comes all the same is still checked. Returns when a
+    /// restart cannot forget it.
+    pub(crate) async fn refuse(mut self, reason: &str) {
         if let Stage::Issued(request_hash) = self.stage {
             self.stage = Stage::Done;
-            let _ = self.channel.finish(request_hash, Outcome::Refused);
-            self.channel.give_up(&request_hash, reason);
+            self.channel.refuse(&request_hash, reason).await;
         }
     }
 }
@@ -406,7 +504,7 @@ impl Drop for Slot {
             }
             Stage::Issued(request_hash) => {
                 let _ = self.channel.finish(request_hash, Outcome::Unwitnessed);
-                self.channel.give_up(&request_hash, "the request was dropped");
+                self.channel.give_up(&request_hash);
             }
             Stage::Done => {}
         }

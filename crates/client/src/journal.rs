@@ -1,11 +1,15 @@
 //! What a user must not forget, in one SQLite file: purchases before they are sent, nonces before they are
-//! used, requests before they are sent, receipts and vouchers. Losing the tail of the receipts is harmless
-//! (nodes keep theirs); losing the rest is not, so those are written before the act.
+//! used, requests and vouchers before they are sent, refusals, receipts and endings before anybody is told how
+//! a request was paid. Losing receipts is harmless (nodes keep theirs); losing the rest is not.
 //!
 //! Requests are written by one task in batches that share a commit.
 
+#[cfg(test)]
+mod tests;
 mod writer;
 
+use crate::channel::Told;
+use crate::ledger::{Bounds, OpenRequest};
 use crate::market::MarketError;
 use atoma_types::{Address, Hash32, NodeId, Receipt, Signed, TaskId, Units, Voucher};
 use sqlx::Row;
@@ -49,6 +53,14 @@ CREATE TABLE IF NOT EXISTS endings (
     stack BLOB NOT NULL, node INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (stack, node)
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// Columns of `requests` that files of earlier versions lack.
+const ADDED: [(&str, &str); 4] = [
+    ("input_max", "ALTER TABLE requests ADD COLUMN input_max INTEGER NOT NULL DEFAULT 4294967295"),
+    ("output_max", "ALTER TABLE requests ADD COLUMN output_max INTEGER NOT NULL DEFAULT 4294967295"),
+    ("unseen_max", "ALTER TABLE requests ADD COLUMN unseen_max INTEGER NOT NULL DEFAULT 4294967295"),
+    ("refused", "ALTER TABLE requests ADD COLUMN refused INTEGER NOT NULL DEFAULT 0"),
+];
 
 /// The file could not be read or written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -130,6 +142,7 @@ pub struct RequestRow {
     pub node: NodeId,
     pub request_hash: Hash32,
     pub max_units: Units,
+    pub bounds: Bounds,
 }
 
 /// What is known of a channel.
@@ -137,8 +150,8 @@ pub struct RequestRow {
 pub struct History {
     /// In order from count 1, without a gap.
     pub receipts: Vec<Signed<Receipt>>,
-    /// Requests without a receipt.
-    pub open: Vec<(Hash32, Units)>,
+    /// Requests whose receipt is not among them.
+    pub open: Vec<OpenRequest>,
     pub ended: Option<String>,
 }
 
@@ -165,6 +178,12 @@ impl Journal {
             .busy_timeout(BUSY_TIMEOUT);
         let pool = SqlitePoolOptions::new().max_connections(2).connect_with(options.clone()).await?;
         sqlx::raw_sql(SCHEMA).execute(&pool).await?;
+        for (column, statement) in ADDED {
+            let known = "SELECT COUNT(*) FROM pragma_table_info('requests') WHERE name = ?";
+            if sqlx::query_scalar::<_, i64>(known).bind(column).fetch_one(&pool).await? == 0 {
+                sqlx::query(statement).execute(&pool).await?;
+            }
+        }
         let batches = SqlitePoolOptions::new()
             .max_connections(1)
             .connect_with(options.synchronous(SqliteSynchronous::Normal))
@@ -271,25 +290,25 @@ impl Journal {
             of_channel("SELECT count, receipt FROM receipts WHERE stack = ? AND node = ? ORDER BY count")?
                 .fetch_all(&self.pool)
                 .await?;
-        let open = of_channel("SELECT request_hash, max_units FROM requests WHERE stack = ? AND node = ?")?
-            .fetch_all(&self.pool)
-            .await?;
+        let open =
+            of_channel("SELECT * FROM requests WHERE stack = ? AND node = ?")?.fetch_all(&self.pool).await?;
         let ended = of_channel("SELECT reason FROM endings WHERE stack = ? AND node = ?")?
             .fetch_optional(&self.pool)
             .await?;
-        let mut history = History::default();
-        for (row, count) in receipts.iter().zip(1u64..) {
-            if from_sql(row.try_get("count")?)? != count {
-                break;
+        let mut history = History {
+            receipts: Vec::new(),
+            open: open.iter().map(open_request).collect::<Result<_, _>>()?,
+            ended: ended.map(|row| row.try_get("reason")).transpose()?,
+        };
+        for (row, next) in receipts.iter().zip(1u64..) {
+            let receipt = receipt(row)?;
+            if receipt.message.count == next {
+                history.receipts.push(receipt);
+            } else {
+                // One before it was lost. The node gives both again.
+                history.open.push(checked_before(&receipt.message));
             }
-            history.receipts.push(receipt(row)?);
         }
-        for row in &open {
-            history
-                .open
-                .push((hash(row.try_get("request_hash")?)?, Units(from_sql(row.try_get("max_units")?)?)));
-        }
-        history.ended = ended.map(|row| row.try_get("reason")).transpose()?;
         Ok(history)
     }
 
@@ -327,31 +346,39 @@ impl Journal {
         rows.iter().map(receipt).collect()
     }
 
-    /// Keeps a request; returns when it is safe from a crash of this process.
-    pub async fn issued(&self, request: RequestRow) -> Result<(), JournalError> {
-        self.writer.request(request).await
+    /// Keeps a request and the voucher that travels with it; returns when they are safe from a crash of this
+    /// process.
+    pub async fn issued(
+        &self,
+        request: RequestRow,
+        voucher: Option<Signed<Voucher>>,
+    ) -> Result<(), JournalError> {
+        self.writer.written(|done| Entry::Request(request, voucher.map(Box::new), done)).await
     }
 
-    /// Keeps settled receipts, soon.
-    pub(crate) fn settled(&self, receipts: &[Signed<Receipt>]) {
-        for receipt in receipts {
-            self.writer.later(Entry::Receipt(Box::new(receipt.clone())));
-        }
+    /// Keeps that a request must cost nothing; returns when that is safe from a crash of this process.
+    pub async fn refused(&self, request_hash: Hash32) -> Result<(), JournalError> {
+        self.writer.written(|done| Entry::Refused(request_hash, done)).await
     }
 
-    /// Keeps the newest voucher, soon.
-    pub(crate) fn vouched(&self, voucher: &Signed<Voucher>) {
-        self.writer.later(Entry::Voucher(Box::new(voucher.clone())));
+    /// Keeps a voucher; returns when it is safe from a crash of this process.
+    pub async fn vouched(&self, voucher: Signed<Voucher>) -> Result<(), JournalError> {
+        self.writer.written(|done| Entry::Voucher(Box::new(voucher), done)).await
     }
 
-    /// Keeps why a channel ended, soon.
-    pub(crate) fn ended(&self, stack: Address, node: NodeId, reason: String) {
-        self.writer.later(Entry::Ended { stack, node, reason });
+    /// Keeps a settled receipt, soon, and then tells who waits for it.
+    pub(crate) fn settled(&self, receipt: Signed<Receipt>, told: Option<Told>) {
+        self.writer.later(Entry::Receipt(Box::new(receipt), told));
+    }
+
+    /// Keeps why a channel ended, soon, and then tells who waits for it.
+    pub(crate) fn ended(&self, stack: Address, node: NodeId, reason: String, told: Vec<Told>) {
+        self.writer.later(Entry::Ended { stack, node, reason, told });
     }
 
     /// Returns when everything handed over so far is stored.
     pub async fn flush(&self) -> Result<(), JournalError> {
-        self.writer.flush().await
+        self.writer.written(Entry::Flush).await
     }
 }
 
@@ -395,6 +422,27 @@ fn receipt(row: &SqliteRow) -> Result<Signed<Receipt>, JournalError> {
     bcs::from_bytes(bytes).map_err(|error| JournalError::Corrupt(error.to_string()))
 }
 
+fn open_request(row: &SqliteRow) -> Result<OpenRequest, JournalError> {
+    let number = |column: &str| from_sql(row.try_get(column)?);
+    Ok(OpenRequest {
+        request_hash: hash(row.try_get("request_hash")?)?,
+        max_units: Units(number("max_units")?),
+        bounds: Bounds {
+            input: number("input_max")?,
+            output: number("output_max")?,
+            unseen: number("unseen_max")?,
+        },
+        refused: row.try_get("refused")?,
+    })
+}
+
+/// The request of a receipt that was settled: it may cost what it did.
+fn checked_before(receipt: &Receipt) -> OpenRequest {
+    let Receipt { request_hash, units, input, output, .. } = *receipt;
+    let bounds = Bounds { input, output, unseen: output };
+    OpenRequest { request_hash, max_units: units, bounds, refused: false }
+}
+
 fn to_sql(value: u64) -> Result<i64, JournalError> {
     i64::try_from(value).map_err(|_| JournalError::Corrupt(format!("{value} is out of range")))
 }
@@ -409,71 +457,4 @@ fn address(bytes: &[u8]) -> Result<Address, JournalError> {
 
 fn hash(bytes: &[u8]) -> Result<Hash32, JournalError> {
     bytes.try_into().map(Hash32).map_err(|_| JournalError::Corrupt("a hash of another length".into()))
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    fn intent() -> Intent {
-        Intent { label: "stack/1".into(), task: TaskId(1), prepared: vec![1, 2, 3] }
-    }
-
-    #[tokio::test]
-    async fn nonces_never_repeat_over_restarts() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("journal.db");
-        let journal = Journal::open(&path).await.unwrap();
-        journal.add_intent(&intent(), 5).await.unwrap();
-        assert_eq!(journal.intents().await.unwrap(), vec![intent()]);
-        journal.fulfil_intent(&intent(), Address::TWO, 5).await.unwrap();
-        assert!(journal.intents().await.unwrap().is_empty());
-        let first = journal.reserve_nonces(Address::TWO).await.unwrap();
-        drop(journal);
-        let again = Journal::open(&path).await.unwrap();
-        let second = again.reserve_nonces(Address::TWO).await.unwrap();
-        assert!(first.start == 1 && first.end <= second.start);
-        assert!(again.reserve_nonces(Address::THREE).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn requests_survive_and_settled_ones_are_forgotten() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("sub/journal.db");
-        let journal = Journal::open(&path).await.unwrap();
-        let (stack, node) = (Address::TWO, NodeId(7));
-        let row =
-            |n: u8| RequestRow { stack, node, request_hash: Hash32([n; 32]), max_units: Units(n.into()) };
-        let all: Vec<_> = (1..=100).map(|n| journal.issued(row(n))).collect();
-        futures::future::try_join_all(all).await.unwrap();
-        journal.ended(stack, node, "because".into());
-        journal.flush().await.unwrap();
-        drop(journal);
-        let history = Journal::open(&path).await.unwrap().history(stack, node).await.unwrap();
-        assert_eq!(history.open.len(), 100);
-        assert_eq!(history.ended.as_deref(), Some("because"));
-    }
-
-    #[tokio::test]
-    async fn only_one_may_have_it_open() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("journal.db");
-        let _held = lock_file(&path).await.unwrap();
-        let error = lock_file(&path).await.unwrap_err();
-        assert!(error.to_string().contains("is in use by another atoma process"), "{error}");
-    }
-
-    #[cfg(unix)]
-    #[tokio::test]
-    async fn only_the_owner_may_read_it() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("journal.db");
-        let journal = Journal::open(&path).await.unwrap();
-        journal.flush().await.unwrap();
-        for file in std::fs::read_dir(dir.path()).unwrap() {
-            assert_eq!(file.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        }
-    }
 }

@@ -53,11 +53,6 @@ pub struct Bounds {
 /// More tokens than any answer has.
 pub const TOKENS_MAX: u64 = 0xffff_ffff;
 
-impl Bounds {
-    /// Of a request of which only `max_units` is still known.
-    pub const UNKNOWN: Self = Self { input: TOKENS_MAX, output: TOKENS_MAX, unseen: TOKENS_MAX };
-}
-
 /// What the user saw of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -65,7 +60,8 @@ pub enum Outcome {
     Complete { response_hash: Hash32, tokens: u64 },
     /// The answer broke off, or the user hung up, after at most this many output tokens.
     Broken { tokens: u64 },
-    /// Not known: the process ended in between. Only what was authorized limits the charge.
+    /// Not known: the process ended in between. Only what was authorized, and what the request allows, limits
+    /// the charge.
     Unwitnessed,
     /// The node refused it, or it never arrived: it must cost nothing.
     Refused,
@@ -87,6 +83,16 @@ pub enum Blocked {
     Ended(Disagreement),
 }
 
+/// A request of an earlier run whose receipt was not settled in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenRequest {
+    pub request_hash: Hash32,
+    pub max_units: Units,
+    pub bounds: Bounds,
+    /// Whether it must cost nothing.
+    pub refused: bool,
+}
+
 /// A stored history does not fit together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("stored receipt {count} does not follow on: {reason}")]
@@ -105,6 +111,12 @@ struct Issued {
     counted: bool,
     /// Count of its receipt, once that waits for its turn.
     receipt: Option<u64>,
+}
+
+impl Issued {
+    fn awaits(&self) -> bool {
+        self.receipt.is_none() && self.outcome.is_some_and(|outcome| outcome != Outcome::Refused)
+    }
 }
 
 /// The user's account of one channel.
@@ -141,16 +153,15 @@ impl Ledger {
     pub fn restore<'a>(
         terms: Terms,
         receipts: impl IntoIterator<Item = &'a Receipt>,
-        open: impl IntoIterator<Item = (Hash32, Units)>,
+        open: impl IntoIterator<Item = OpenRequest>,
         ended: Option<String>,
     ) -> Result<Self, BadHistory> {
         let mut ledger = Self::new(terms);
         for receipt in receipts {
             ledger.append(receipt).map_err(|reason| BadHistory { count: receipt.count, reason })?;
         }
-        for (request_hash, max_units) in open {
-            let outcome = Some(Outcome::Unwitnessed);
-            let bounds = Bounds::UNKNOWN;
+        for OpenRequest { request_hash, max_units, bounds, refused } in open {
+            let outcome = Some(if refused { Outcome::Refused } else { Outcome::Unwitnessed });
             let issued = Issued { max_units, bounds, outcome, counted: false, receipt: None };
             ledger.issued.insert(request_hash, issued);
         }
@@ -189,15 +200,21 @@ impl Ledger {
         self.ended.is_none() && self.count() > self.acknowledged
     }
 
-    /// Whether a request was made and its receipt not settled.
+    /// Whether a request was made, and what it costs is not settled.
     pub fn is_open(&self, request_hash: &Hash32) -> bool {
-        self.ended.is_none() && self.issued.contains_key(request_hash)
+        let open = |issued: &Issued| issued.outcome != Some(Outcome::Refused);
+        self.ended.is_none() && self.issued.get(request_hash).is_some_and(open)
     }
 
-    /// Whether requests that are no longer read lack a receipt.
-    pub fn lacks_receipts(&self) -> bool {
-        let lacks = |issued: &Issued| issued.outcome.is_some() && issued.receipt.is_none();
-        self.ended.is_none() && self.issued.values().any(lacks)
+    /// Requests that are no longer read, may have cost something, and lack a receipt.
+    pub fn awaiting(&self) -> impl Iterator<Item = Hash32> + '_ {
+        let all = self.issued.iter().filter(|(_, issued)| self.ended.is_none() && issued.awaits());
+        all.map(|(request_hash, _)| *request_hash)
+    }
+
+    /// Whether this is one of the requests that are [`awaiting`](Self::awaiting) a receipt.
+    pub fn awaits(&self, request_hash: &Hash32) -> bool {
+        self.ended.is_none() && self.issued.get(request_hash).is_some_and(Issued::awaits)
     }
 
     /// Whether a receipt waits for one before it that has not come.

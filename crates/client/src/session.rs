@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -65,6 +65,9 @@ pub struct Policy {
     pub wait: Duration,
     /// Nodes to try before the first byte.
     pub attempts: u32,
+    /// How long a node may take to give the receipt of an answer that broke off. Asked after that and having
+    /// none, it is paid nothing for it.
+    pub patience: Duration,
 }
 
 impl Default for Policy {
@@ -81,6 +84,7 @@ impl Default for Policy {
             queue: 1_024,
             wait: Duration::from_secs(30),
             attempts: 3,
+            patience: Duration::from_secs(600),
         }
     }
 }
@@ -110,20 +114,36 @@ pub struct Quote {
     pub model: String,
     pub streams: bool,
     pub max_units: Units,
+    /// No channel at a higher price is used.
+    pub max_price: Price,
     pub max_cost: Amount,
     /// What an answer may claim at most.
     pub bounds: Bounds,
 }
 
-/// Whoever must know of a request before it is sent.
+/// Whoever must know of a request before it is sent. One that is tried with several nodes is noted for each:
+/// each may have to be paid.
 pub trait Note: Sync {
-    /// Writes it down. If that fails, the request is not sent.
-    fn before_send(&self, sent: Sent) -> BoxFuture<'_, Result<(), ApiError>>;
+    /// Writes it down. If that fails, the request is not sent. `paid` tells how it was paid once a restart
+    /// cannot change that any more; it is dropped if only the next start can find out.
+    fn before_send(
+        &self,
+        sent: Sent,
+        paid: oneshot::Receiver<Completion>,
+    ) -> BoxFuture<'_, Result<(), ApiError>>;
 }
 
-/// Nobody.
-impl Note for () {
-    fn before_send(&self, _: Sent) -> BoxFuture<'_, Result<(), ApiError>> {
+/// Keeps what tells how the newest request was paid.
+#[derive(Default)]
+struct Newest(Mutex<Option<oneshot::Receiver<Completion>>>);
+
+impl Note for Newest {
+    fn before_send(
+        &self,
+        _: Sent,
+        paid: oneshot::Receiver<Completion>,
+    ) -> BoxFuture<'_, Result<(), ApiError>> {
+        *lock(&self.0) = Some(paid);
         Box::pin(std::future::ready(Ok(())))
     }
 }
@@ -231,13 +251,19 @@ impl Session {
         // A difference of two floors is at most one above the floor of the difference.
         let max_cost = max_price.cost(max_units).map_or(Amount::MAX, |cost| Amount(cost.0.saturating_add(1)));
         let (streams, bounds) = (view.wants_stream(), view.bounds(body.len()));
-        Ok(Quote { task: task.id, model: view.model.into_owned(), streams, max_units, max_cost, bounds })
+        let (task, model) = (task.id, view.model.into_owned());
+        Ok(Quote { task, model, streams, max_units, max_price, max_cost, bounds })
     }
 
     /// Sends a quoted body to a node, to another if the first fails before its first byte, and gives the
     /// answer's bytes as they are.
     pub async fn ask(&self, endpoint: Endpoint, quote: &Quote, body: Bytes) -> Result<Answer, ApiError> {
-        self.ask_noting(endpoint, quote, body, &()).await
+        let newest = Newest::default();
+        let mut answer = self.ask_noting(endpoint, quote, body, &newest).await?;
+        if answer.status.is_success() {
+            answer.completion = lock(&newest.0).take();
+        }
+        Ok(answer)
     }
 
     /// Like [`ask`](Self::ask), and no request is sent before it was noted. If several nodes are tried, the
@@ -257,8 +283,8 @@ impl Session {
         self.inner.ask(&request, quote).await
     }
 
-    /// How a request that an earlier run noted is paid. Waits until its receipt was found, or given up.
-    pub async fn completion_of(&self, sent: &Sent) -> Result<Completion, JournalError> {
+    /// What tells how a request that an earlier run noted is paid, as for a [`Note`].
+    pub async fn completion_of(&self, sent: &Sent) -> Result<oneshot::Receiver<Completion>, JournalError> {
         self.inner.completion_of(sent).await
     }
 
@@ -275,6 +301,9 @@ impl Session {
         self.inner.tasks.close();
         let _ = tokio::time::timeout(SILENCE_MAX, self.inner.tasks.wait()).await;
         self.inner.acknowledge_all().await;
+        for channel in self.inner.pools().iter().flat_map(|pool| pool.channels().as_ref().clone()) {
+            channel.leave_lost();
+        }
         self.inner.journal.flush().await
     }
 

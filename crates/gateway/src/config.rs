@@ -57,6 +57,10 @@ pub struct Stacks {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Requests {
+    /// Bodies in memory at once, being read or not yet answered; further ones are refused unread.
+    pub bodies: usize,
+    /// How many of them may belong to one key.
+    pub bodies_per_key: usize,
     /// Requests that may wait for a node; further ones are refused.
     pub queue: usize,
     pub wait_ms: u64,
@@ -64,6 +68,9 @@ pub struct Requests {
     pub attempts: u32,
     /// Output tokens to authorize where a request names no limit.
     pub default_output: u64,
+    /// How long a node may take to give the receipt of an answer that broke off. Until it does, the most that
+    /// the request may cost stays set aside.
+    pub patience_ms: u64,
 }
 
 impl Default for Stacks {
@@ -74,7 +81,15 @@ impl Default for Stacks {
 
 impl Default for Requests {
     fn default() -> Self {
-        Self { queue: 1_024, wait_ms: 30_000, attempts: 3, default_output: 1_024 }
+        Self {
+            bodies: 512,
+            bodies_per_key: 256,
+            queue: 1_024,
+            wait_ms: 30_000,
+            attempts: 3,
+            default_output: 1_024,
+            patience_ms: 600_000,
+        }
     }
 }
 
@@ -115,10 +130,13 @@ impl GatewayConfig {
         within("stacks.max_price", self.stacks.max_price.unwrap_or(1), 1, PRICE_MAX)?;
         within("stacks.low_water_permille", self.stacks.low_water_permille, 0, 999)?;
         within("stacks.open_max", self.stacks.open_max, self.stacks.per_task, 4_096)?;
+        within("requests.bodies", self.requests.bodies, 1, 100_000)?;
+        within("requests.bodies_per_key", self.requests.bodies_per_key, 1, self.requests.bodies)?;
         within("requests.queue", self.requests.queue, 1, 100_000)?;
         within("requests.wait_ms", self.requests.wait_ms, 1, 600_000)?;
         within("requests.attempts", self.requests.attempts, 1, 16)?;
-        within("requests.default_output", self.requests.default_output, 1, 1_000_000)
+        within("requests.default_output", self.requests.default_output, 1, 1_000_000)?;
+        within("requests.patience_ms", self.requests.patience_ms, 1, 86_400_000)
     }
 
     pub(crate) fn policy(&self) -> Policy {
@@ -134,6 +152,7 @@ impl GatewayConfig {
             queue: self.requests.queue,
             wait: Duration::from_millis(self.requests.wait_ms),
             attempts: self.requests.attempts,
+            patience: Duration::from_millis(self.requests.patience_ms),
         }
     }
 }

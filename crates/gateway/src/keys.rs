@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What every key starts with.
 pub const PREFIX: &str = "atoma-";
@@ -86,6 +87,8 @@ pub(crate) struct Key {
     hash: Hash32,
     disabled: AtomicBool,
     account: Mutex<Account>,
+    /// Places for its bodies.
+    bodies: Arc<Semaphore>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +107,7 @@ pub(crate) struct Balance {
 }
 
 impl Key {
-    pub(crate) fn new(row: KeyRow) -> Self {
+    pub(crate) fn new(row: KeyRow, bodies: usize) -> Self {
         let account = Account { budget: row.budget, spent: row.spent, reserved: Amount::ZERO };
         Self {
             id: row.id,
@@ -112,7 +115,14 @@ impl Key {
             hash: row.hash,
             disabled: AtomicBool::new(row.disabled),
             account: Mutex::new(account),
+            bodies: Arc::new(Semaphore::new(bodies)),
         }
+    }
+
+    /// A place for a body, until it is dropped.
+    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let place = Arc::clone(&self.bodies).try_acquire_owned();
+        place.map_err(|_| ApiError::busy("the key has too many requests in flight: try again"))
     }
 
     pub(crate) fn balance(&self) -> Balance {
@@ -208,12 +218,17 @@ impl Drop for Hold {
 type Index = HashMap<[u8; INDEX_BYTES], Vec<Arc<Key>>>;
 
 /// Every key, found by its secret.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Keys {
     index: RwLock<Index>,
+    bodies_per_key: usize,
 }
 
 impl Keys {
+    pub(crate) fn new(bodies_per_key: usize) -> Self {
+        Self { index: RwLock::default(), bodies_per_key }
+    }
+
     /// Adds new keys and follows changes of known ones.
     pub(crate) fn load(&self, rows: Vec<KeyRow>) {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
@@ -221,7 +236,7 @@ impl Keys {
             let bucket = index.entry(index_of(&row.hash)).or_default();
             match bucket.iter().find(|key| key.id == row.id) {
                 Some(key) => key.update(&row),
-                None => bucket.push(Arc::new(Key::new(row))),
+                None => bucket.push(Arc::new(Key::new(row, self.bodies_per_key))),
             }
         }
     }
@@ -300,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_secret_finds_its_key_until_it_is_disabled() {
-        let (keys, secret) = (Keys::default(), new_secret().unwrap());
+        let (keys, secret) = (Keys::new(1), new_secret().unwrap());
         assert_eq!(secret.len(), PREFIX.len() + 64);
         keys.load(vec![row(&secret, None)]);
         assert!(secret.ends_with(&keys.find(&secret).unwrap().last4));
@@ -322,7 +337,7 @@ mod tests {
 
     #[test]
     fn what_was_in_flight_before_a_crash_counts_in_full() {
-        let key = Arc::new(Key::new(row("atoma-x", Some(100))));
+        let key = Arc::new(Key::new(row("atoma-x", Some(100)), 1));
         let before = key.reserve_again(Amount(60));
         assert!(key.reserve(Amount(41)).is_err());
         let now = key.reserve(Amount(40)).unwrap();
@@ -339,7 +354,7 @@ mod tests {
             budget in 0..10_000u64,
             steps in prop::collection::vec((0..2_000u64, 0..2_500u64, 0..3u8), 0..60),
         ) {
-            let key = Arc::new(Key::new(row("atoma-x", Some(budget))));
+            let key = Arc::new(Key::new(row("atoma-x", Some(budget)), 1));
             let (mut holds, mut spent) = (Vec::new(), 0);
             for (most, cost, then) in steps {
                 if let Ok(hold) = key.reserve(Amount(most)) {

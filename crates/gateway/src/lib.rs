@@ -6,6 +6,7 @@
 //! checking receipts is the client's work ([`atoma_client::Session`]). Start with [`spawn`], then
 //! `serve` for a request's way and [`keys`] for budgets.
 
+mod account;
 pub mod config;
 pub mod keys;
 mod metrics;

@@ -1,15 +1,16 @@
 //! A request's way through the gateway, and the gateway's start and end.
 
+use crate::account::{Account, Attempt, Notebook};
 use crate::config::{ConfigError, GatewayConfig};
 use crate::keys::{self, CreatedKey, Hold, Key, Keys, NewKey};
 use crate::metrics::{InFlight, Metrics, add};
-use crate::store::{Reservation, ReservationId, Store, StoreError, UsageRow, now_ms};
-use atoma_client::channel::{Completion, Sent};
+use crate::store::{Reservation, Store, StoreError, UsageRow, now_ms};
+use atoma_client::channel::Completion;
 use atoma_client::journal::JournalError;
 use atoma_client::market::Market;
 use atoma_client::proxy::{model_list, not_found, read_body, wrong_method};
 use atoma_client::request::Endpoint;
-use atoma_client::session::{Answer, AnswerBody, LifeError, Note, OpenError, Quote};
+use atoma_client::session::{Answer, AnswerBody, LifeError, OpenError, Quote};
 use atoma_client::{ApiError, Session, SessionConfig};
 use atoma_types::Address;
 use axum::body::Body;
@@ -19,14 +20,13 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use futures::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -73,10 +73,12 @@ pub struct GatewayHandle {
 }
 
 #[derive(Debug)]
-struct Gateway {
+pub(crate) struct Gateway {
     session: Session,
-    store: Store,
+    pub(crate) store: Store,
     keys: Keys,
+    /// Places for bodies.
+    bodies: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     accounting: TaskTracker,
     stop: CancellationToken,
@@ -87,34 +89,11 @@ struct Admitted {
     body: Bytes,
     quote: Quote,
     hold: Hold,
+    place: Place,
 }
 
-/// What settles a request: who pays, and what is set aside.
-struct Account {
-    reservation: ReservationId,
-    model: String,
-    hold: Hold,
-}
-
-/// Writes down what a request may cost.
-struct Notebook<'a> {
-    store: &'a Store,
-    account: &'a Account,
-}
-
-impl Note for Notebook<'_> {
-    fn before_send(&self, sent: Sent) -> BoxFuture<'_, Result<(), ApiError>> {
-        let Account { reservation: id, model, hold } = self.account;
-        let (key, most) = (hold.key().id, hold.amount());
-        let reservation = Reservation { id: *id, key, most, model: model.clone(), sent };
-        Box::pin(async move {
-            self.store.reserve(reservation).await.map_err(|error| {
-                tracing::error!(%error, "cannot set a budget aside");
-                ApiError::unavailable("store_failed", "the gateway cannot keep its books now")
-            })
-        })
-    }
-}
+/// What bounds the bodies in memory: a place of the process and one of the key.
+type Place = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 type Reply = oneshot::Sender<Result<Answer, ApiError>>;
 
@@ -128,7 +107,7 @@ pub async fn spawn(config: GatewayConfig, market: Arc<dyn Market>) -> Result<Gat
     let store = Store::open(&config.data.join("keys.db")).await?;
     let session_config = SessionConfig { journal: config.data.join("journal.db"), policy: config.policy() };
     let session = Session::open(session_config, market).await?;
-    let keys = Keys::default();
+    let keys = Keys::new(config.requests.bodies_per_key);
     keys.load(store.keys().await?);
     let unresolved = store.reservations().await?;
     let stop = CancellationToken::new();
@@ -136,6 +115,7 @@ pub async fn spawn(config: GatewayConfig, market: Arc<dyn Market>) -> Result<Gat
         session: session.clone(),
         store,
         keys,
+        bodies: Arc::new(Semaphore::new(config.requests.bodies)),
         metrics: Arc::default(),
         accounting: TaskTracker::new(),
         stop: stop.clone(),
@@ -242,16 +222,23 @@ impl Gateway {
         Ok(response)
     }
 
-    /// Key, body, price and budget, in this order: nothing is read for who may not ask.
+    /// Key, place, body, price and budget, in this order: nothing is read for who may not ask.
     async fn admit(&self, headers: &HeaderMap, body: Body) -> Result<Admitted, ApiError> {
         if self.stop.is_cancelled() {
             return Err(draining());
         }
         let key = self.authenticate(headers).await?;
+        let place = self.place(&key)?;
         let body = read_body(body).await?;
         let quote = self.session.quote(&body).await?;
         let hold = key.reserve(quote.max_cost)?;
-        Ok(Admitted { body, quote, hold })
+        Ok(Admitted { body, quote, hold, place })
+    }
+
+    fn place(&self, key: &Key) -> Result<Place, ApiError> {
+        let of_key = key.place()?;
+        let full = |_| ApiError::unavailable("overloaded", "too many requests are in flight: try again");
+        Ok((Arc::clone(&self.bodies).try_acquire_owned().map_err(full)?, of_key))
     }
 
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Key>, ApiError> {
@@ -259,20 +246,27 @@ impl Gateway {
         self.keys.find(secret).ok_or_else(|| keys::unknown_key(secret))
     }
 
-    /// Asks, hands the answer on, and settles the key's budget when it is known what it cost.
+    /// Asks, hands the answer on, and settles the key's budget when it is known what each attempt cost.
     async fn pay(self: Arc<Self>, endpoint: Endpoint, admitted: Admitted, reply: Reply) {
-        let Admitted { body, quote, hold } = admitted;
-        let reservation = self.store.new_reservation();
-        let account = Account { reservation, model: quote.model.clone(), hold };
-        let notebook = Notebook { store: &self.store, account: &account };
-        let mut answered = self.session.ask_noting(endpoint, &quote, body, &notebook).await;
-        let completion = answered.as_mut().ok().and_then(|answer| answer.completion.take());
+        let Admitted { body, quote, hold, place } = admitted;
+        let notebook = Notebook::new(&self, quote.model.clone(), hold);
+        let answered = self.session.ask_noting(endpoint, &quote, body, &notebook).await;
+        drop(place);
+        let attempts = notebook.attempts();
         // If nobody waits any more, dropping the answer stops the node.
         drop(reply.send(answered));
-        match completion {
-            Some(completion) => self.settle(account, completion.await.ok()).await,
-            None => self.store.release(reservation).await,
-        }
+        attempts.into_iter().for_each(|attempt| self.watch(attempt));
+    }
+
+    /// Settles an attempt when it is known what it cost, unless the gateway is gone by then.
+    fn watch(self: &Arc<Self>, attempt: Attempt) {
+        let gateway = Arc::downgrade(self);
+        self.accounting.spawn(async move {
+            let completion = attempt.paid.await.ok();
+            if let Some(gateway) = gateway.upgrade() {
+                gateway.settle(attempt.account, completion).await;
+            }
+        });
     }
 
     /// Finds out how a request is paid that was in flight when the last process ended. Until then all it may
@@ -283,14 +277,17 @@ impl Gateway {
         let account = Account { reservation: id, model, hold: key.reserve_again(most) };
         let gateway = Arc::clone(self);
         self.accounting.spawn(async move {
-            let completion = gateway.session.completion_of(&sent).await;
-            let completion =
-                completion.inspect_err(|error| tracing::error!(%error, "cannot account for a request"));
-            gateway.settle(account, completion.ok()).await;
+            match gateway.session.completion_of(&sent).await {
+                Ok(paid) => gateway.watch(Attempt { account, paid }),
+                Err(error) => {
+                    tracing::error!(%error, "cannot account for a request");
+                    gateway.settle(account, None).await;
+                }
+            }
         });
     }
 
-    async fn settle(&self, account: Account, completion: Option<Completion>) {
+    pub(crate) async fn settle(&self, account: Account, completion: Option<Completion>) {
         let Account { reservation, model, hold } = account;
         match completion {
             Some(Completion::Settled { receipt, cost }) => {

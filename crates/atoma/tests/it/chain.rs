@@ -31,6 +31,17 @@ impl Drop for Devnet {
 }
 
 #[test]
+fn a_gateway_on_a_busy_port_names_it() {
+    let home = tempdir().unwrap();
+    let devnet = Devnet::start(home.path());
+    run(home.path(), &["wallet", "new"]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(home.path(), &["gateway", "run", "--listen", &address, "--rpc", &devnet.url]);
+    assert_one_line_error(&output, &address);
+}
+
+#[test]
 fn coins_from_the_faucet_can_be_sent() {
     let home = tempdir().unwrap();
     let devnet = Devnet::start(home.path());

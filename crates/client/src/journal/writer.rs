@@ -1,14 +1,17 @@
 //! One task that writes what many requests hand over, a batch per commit.
 
 use super::{JournalError, RequestRow, to_sql};
-use atoma_types::{Address, NodeId, Receipt, Signed, Voucher};
+use crate::channel::Told;
+use crate::ledger::Bounds;
+use atoma_types::{Address, Hash32, NodeId, Receipt, Signed, Voucher};
 use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use std::collections::HashMap;
 use std::fs::File;
 use tokio::sync::{mpsc, oneshot};
 
-/// Entries that wait for the writer; above it, requests wait and receipts are left to the node's copy.
+/// Entries that wait for the writer; above it, requests wait and receipts are left to the node's copy (what
+/// they settle is then not told, and found out by the next start).
 const QUEUE: usize = 4_096;
 /// Entries that share a commit.
 const BATCH: usize = 512;
@@ -18,11 +21,32 @@ const ROWS: usize = 128;
 /// Something to keep.
 #[derive(Debug)]
 pub(super) enum Entry {
-    Request(RequestRow, oneshot::Sender<Result<(), JournalError>>),
-    Receipt(Box<Signed<Receipt>>),
-    Voucher(Box<Signed<Voucher>>),
-    Ended { stack: Address, node: NodeId, reason: String },
-    Flush(oneshot::Sender<Result<(), JournalError>>),
+    Request(RequestRow, Option<Box<Signed<Voucher>>>, Done),
+    Refused(Hash32, Done),
+    Receipt(Box<Signed<Receipt>>, Option<Told>),
+    Voucher(Box<Signed<Voucher>>, Done),
+    Ended { stack: Address, node: NodeId, reason: String, told: Vec<Told> },
+    Flush(Done),
+}
+
+/// Told when an entry is written, or cannot be.
+pub(super) type Done = oneshot::Sender<Result<(), JournalError>>;
+
+impl Entry {
+    /// Tells whoever waits. Who would hear how a request was paid hears nothing if that was not written.
+    fn conclude(self, written: &Result<(), JournalError>) {
+        match self {
+            Self::Request(_, _, done)
+            | Self::Refused(_, done)
+            | Self::Voucher(_, done)
+            | Self::Flush(done) => {
+                let _ = done.send(written.clone());
+            }
+            Self::Receipt(_, told) if written.is_ok() => told.into_iter().for_each(Told::tell),
+            Self::Ended { told, .. } if written.is_ok() => told.into_iter().for_each(Told::tell),
+            Self::Receipt(..) | Self::Ended { .. } => {}
+        }
+    }
 }
 
 /// Handle of the task, which ends with the last handle.
@@ -42,20 +66,17 @@ impl Writer {
                 if let Err(error) = &written {
                     tracing::error!(%error, "the journal could not be written");
                 }
-                for entry in batch.drain(..) {
-                    if let Entry::Request(_, done) | Entry::Flush(done) = entry {
-                        let _ = done.send(written.clone());
-                    }
-                }
+                batch.drain(..).for_each(|entry| entry.conclude(&written));
             }
             drop(lock);
         });
         Self { queue }
     }
 
-    pub(super) async fn request(&self, request: RequestRow) -> Result<(), JournalError> {
+    /// Returns when the entry is written.
+    pub(super) async fn written(&self, entry: impl FnOnce(Done) -> Entry) -> Result<(), JournalError> {
         let (done, written) = oneshot::channel();
-        self.queue.send(Entry::Request(request, done)).await.map_err(|_| JournalError::Closed)?;
+        self.queue.send(entry(done)).await.map_err(|_| JournalError::Closed)?;
         written.await.map_err(|_| JournalError::Closed)?
     }
 
@@ -64,26 +85,27 @@ impl Writer {
             tracing::warn!("the journal is behind; an entry is left to be read again from the node");
         }
     }
-
-    pub(super) async fn flush(&self) -> Result<(), JournalError> {
-        let (done, written) = oneshot::channel();
-        self.queue.send(Entry::Flush(done)).await.map_err(|_| JournalError::Closed)?;
-        written.await.map_err(|_| JournalError::Closed)?
-    }
 }
 
 async fn write(pool: &SqlitePool, batch: &[Entry]) -> Result<(), JournalError> {
     let mut tx = pool.begin().await?;
     let requests: Vec<&RequestRow> = batch
         .iter()
-        .filter_map(|entry| if let Entry::Request(request, _) = entry { Some(request) } else { None })
+        .filter_map(|entry| if let Entry::Request(request, ..) = entry { Some(request) } else { None })
         .collect();
     for rows in requests.chunks(ROWS) {
         insert_requests(&mut tx, rows).await?;
     }
+    for entry in batch {
+        if let Entry::Refused(request_hash, _) = entry {
+            mark_refused(&mut tx, request_hash).await?;
+        }
+    }
     let receipts: Vec<&Signed<Receipt>> = batch
         .iter()
-        .filter_map(|entry| if let Entry::Receipt(receipt) = entry { Some(receipt.as_ref()) } else { None })
+        .filter_map(
+            |entry| if let Entry::Receipt(receipt, _) = entry { Some(receipt.as_ref()) } else { None },
+        )
         .collect();
     for rows in receipts.chunks(ROWS) {
         insert_receipts(&mut tx, rows).await?;
@@ -92,7 +114,7 @@ async fn write(pool: &SqlitePool, batch: &[Entry]) -> Result<(), JournalError> {
         upsert_voucher(&mut tx, voucher).await?;
     }
     for entry in batch {
-        if let Entry::Ended { stack, node, reason } = entry {
+        if let Entry::Ended { stack, node, reason, .. } = entry {
             insert_ending(&mut tx, *stack, *node, reason).await?;
         }
     }
@@ -103,7 +125,7 @@ async fn write(pool: &SqlitePool, batch: &[Entry]) -> Result<(), JournalError> {
 fn newest_vouchers(batch: &[Entry]) -> Vec<&Signed<Voucher>> {
     let mut newest: HashMap<(Address, NodeId), &Signed<Voucher>> = HashMap::new();
     for entry in batch {
-        let Entry::Voucher(voucher) = entry else { continue };
+        let (Entry::Voucher(voucher, _) | Entry::Request(_, Some(voucher), _)) = entry else { continue };
         let kept = newest.entry((voucher.message.stack, voucher.message.node)).or_insert(voucher);
         if kept.message.count < voucher.message.count {
             *kept = voucher;
@@ -113,19 +135,35 @@ fn newest_vouchers(batch: &[Entry]) -> Vec<&Signed<Voucher>> {
 }
 
 async fn insert_requests(tx: &mut SqliteConnection, rows: &[&RequestRow]) -> Result<(), JournalError> {
-    let mut query =
-        QueryBuilder::<Sqlite>::new("INSERT INTO requests (request_hash, stack, node, max_units) ");
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO requests
+         (request_hash, stack, node, max_units, input_max, output_max, unseen_max) ",
+    );
     let mut values = Vec::with_capacity(rows.len());
     for row in rows {
-        values.push((row, to_sql(row.node.0)?, to_sql(row.max_units.0)?));
+        let Bounds { input, output, unseen } = row.bounds;
+        let numbers = [row.node.0, row.max_units.0, input, output, unseen];
+        let mut bound = [0; 5];
+        for (bound, number) in bound.iter_mut().zip(numbers) {
+            *bound = to_sql(number)?;
+        }
+        values.push((row, bound));
     }
-    query.push_values(values, |mut one, (row, node, max_units)| {
-        one.push_bind(row.request_hash.as_bytes().to_vec())
-            .push_bind(row.stack.as_bytes().to_vec())
-            .push_bind(node)
-            .push_bind(max_units);
+    query.push_values(values, |mut one, (row, numbers)| {
+        one.push_bind(row.request_hash.as_bytes().to_vec()).push_bind(row.stack.as_bytes().to_vec());
+        for number in numbers {
+            one.push_bind(number);
+        }
     });
     query.build().execute(tx).await?;
+    Ok(())
+}
+
+async fn mark_refused(tx: &mut SqliteConnection, request_hash: &Hash32) -> Result<(), JournalError> {
+    sqlx::query("UPDATE requests SET refused = 1 WHERE request_hash = ?")
+        .bind(request_hash.as_bytes().to_vec())
+        .execute(tx)
+        .await?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use super::{Bounds, Disagreement, Ledger, Outcome, Terms};
+use super::{Bounds, Disagreement, Ledger, OpenRequest, Outcome, Terms};
 use atoma_types::amount::UnitWeights;
 use atoma_types::message::Message as _;
 use atoma_types::{
@@ -278,7 +278,13 @@ impl World {
         if self.ledger.ended().is_some() {
             return;
         }
-        let open: Vec<_> = self.ledger.issued.keys().map(|request| (*request, MAX_UNITS)).collect();
+        let open = self.ledger.issued.iter().map(|(request_hash, issued)| OpenRequest {
+            request_hash: *request_hash,
+            max_units: MAX_UNITS,
+            bounds: issued.bounds,
+            refused: issued.outcome == Some(Outcome::Refused),
+        });
+        let open: Vec<_> = open.collect();
         let count = self.ledger.count();
         let terms = self.node.terms.clone();
         self.ledger = Ledger::restore(terms, &self.settled, open, None).unwrap();
@@ -411,6 +417,23 @@ fn a_refusal_is_not_paid_later() {
     }
     for status in [Status::Failed, Status::Refused] {
         assert_eq!(claim(status, Outcome::Refused, 0, 0), Ok(1));
+    }
+}
+
+#[test]
+fn a_restart_forgets_neither_a_refusal_nor_what_a_request_allows() {
+    for (outcome, input) in [(Outcome::Refused, 5), (Outcome::Unwitnessed, BOUNDS.input + 1)] {
+        let mut world = World::new();
+        world.ask();
+        let request = world.asked[0];
+        world.ledger.finish(request, outcome).unwrap();
+        world.restart();
+        assert_eq!(world.ledger.is_open(&request), outcome != Outcome::Refused);
+        let receipt = world.node.answer(request, Status::Complete, input, 0, None);
+        let reason = world.ledger.absorb(&receipt).unwrap_err();
+        let refused = matches!(reason, Disagreement::ChargedForNothing { .. });
+        assert!(refused || matches!(reason, Disagreement::Tokens { .. }), "{reason}");
+        assert_eq!(refused, outcome == Outcome::Refused);
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Answer {
     pub node: NodeId,
     pub stack: Address,
     pub body: AnswerBody,
-    /// Tells how it was paid; `None` if nothing is to be paid.
+    /// Tells how it was paid; `None` if nothing is to be paid, or if it was asked for with a note.
     pub completion: Option<oneshot::Receiver<Completion>>,
 }
 
@@ -54,23 +54,17 @@ impl std::fmt::Debug for Answer {
 }
 
 impl Answer {
-    pub(super) fn whole(
-        status: StatusCode,
-        upstream: &HeaderMap,
-        identity: &Identity,
-        body: Bytes,
-        completion: Option<oneshot::Receiver<Completion>>,
-    ) -> Self {
+    pub(super) fn whole(status: StatusCode, upstream: &HeaderMap, identity: &Identity, body: Bytes) -> Self {
         let headers = passed_on(upstream, identity);
         let Identity { node, stack, .. } = *identity;
-        Self { status, headers, node, stack, body: AnswerBody::Whole(body), completion }
+        Self { status, headers, node, stack, body: AnswerBody::Whole(body), completion: None }
     }
 
     /// A refusal in our own words.
     pub(super) fn refusal(status: StatusCode, identity: &Identity, body: Bytes) -> Self {
         let json = HeaderValue::from_static("application/json");
         let upstream = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
-        Self::whole(status, &upstream, identity, body, None)
+        Self::whole(status, &upstream, identity, body)
     }
 
     pub(super) fn streamed(
@@ -78,11 +72,10 @@ impl Answer {
         upstream: &HeaderMap,
         identity: &Identity,
         stream: AnswerStream,
-        completion: Option<oneshot::Receiver<Completion>>,
     ) -> Self {
         let headers = passed_on(upstream, identity);
         let Identity { node, stack, .. } = *identity;
-        Self { status, headers, node, stack, body: AnswerBody::Stream(stream), completion }
+        Self { status, headers, node, stack, body: AnswerBody::Stream(stream), completion: None }
     }
 
     /// As an HTTP response.

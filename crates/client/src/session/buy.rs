@@ -70,7 +70,8 @@ impl Inner {
             let identity =
                 Identity { stack: stack.id, node: channel.node, task: row.task, ends_ms: stack.ends_ms() };
             let freed = Arc::clone(&pool.freed);
-            let channel = Channel::new(identity, key, self.journal.clone(), ledger, freed);
+            let (journal, patience) = (self.journal.clone(), self.policy.patience);
+            let channel = Channel::new(identity, key, journal, ledger, freed, patience);
             if has_ended(&stack, channel.identity().node) {
                 channel.set_closing();
             }

@@ -161,7 +161,15 @@ impl Inner {
             }
             self.market.refund(stack).await?;
         }
+        Ok(self.forget(stack).await?)
+    }
+
+    /// The stack is gone from the chain.
+    async fn forget(&self, stack: Address) -> Result<(), JournalError> {
         self.journal.set_stack_state(stack, StackState::Closed).await?;
+        for channel in self.channels_of(stack) {
+            channel.over();
+        }
         for pool in self.pools() {
             pool.remove(stack);
         }
@@ -179,9 +187,7 @@ impl Inner {
             };
             match done {
                 Ok(()) | Err(LifeError::TooEarly { .. }) => {}
-                Err(LifeError::Unknown(stack)) => {
-                    self.journal.set_stack_state(stack, StackState::Closed).await?;
-                }
+                Err(LifeError::Unknown(stack)) => self.forget(stack).await?,
                 Err(error) => tracing::warn!(%error, stack = %row.stack, "cannot tidy up a stack"),
             }
         }

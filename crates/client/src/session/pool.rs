@@ -1,6 +1,6 @@
 //! The channels that can answer for one task, and choosing among them.
 
-use super::{ChainClock, Inner};
+use super::{ChainClock, Inner, Quote};
 use crate::ApiError;
 use crate::channel::{Channel, Slot, lock};
 use crate::ledger::Blocked;
@@ -75,8 +75,9 @@ impl Pool {
         Some((units, usable().map(|channel| channel.price()).max()?))
     }
 
-    /// A place for `max_units` at the least busy healthy channel that was not tried yet.
-    fn reserve(&self, max_units: Units, tried: &[(Address, NodeId)]) -> Result<Slot, Shortage> {
+    /// A place for a quoted request at the least busy healthy channel that was not tried yet and costs no more
+    /// than the quote says.
+    fn reserve(&self, quote: &Quote, tried: &[(Address, NodeId)]) -> Result<Slot, Shortage> {
         let channels = self.channels();
         let mut candidates: Vec<_> = channels
             .iter()
@@ -86,7 +87,13 @@ impl Pool {
         candidates.sort_by_key(|(resting, in_flight, _)| (*resting, *in_flight));
         let mut shortage = Shortage::Nothing;
         for (_, _, channel) in candidates {
-            match channel.reserve(max_units) {
+            if channel.price() > quote.max_price {
+                if shortage == Shortage::Nothing && channel.summary().units_free >= quote.max_units {
+                    shortage = Shortage::Dearer;
+                }
+                continue;
+            }
+            match channel.reserve(quote.max_units) {
                 Ok(slot) => return Ok(slot),
                 Err(Blocked::Window(_) | Blocked::Units) => shortage = Shortage::Busy,
                 Err(Blocked::Exhausted { .. } | Blocked::Ended(_)) => {}
@@ -123,6 +130,8 @@ enum Shortage {
     Busy,
     /// Only a purchase helps.
     Nothing,
+    /// There are places at a higher price only.
+    Dearer,
 }
 
 impl Inner {
@@ -130,10 +139,10 @@ impl Inner {
     pub(super) async fn reserve(
         self: &Arc<Self>,
         pool: &Arc<Pool>,
-        max_units: Units,
+        quote: &Quote,
         tried: &[(Address, NodeId)],
     ) -> Result<Slot, ApiError> {
-        if let Ok(slot) = pool.reserve(max_units, tried) {
+        if let Ok(slot) = pool.reserve(quote, tried) {
             return Ok(slot);
         }
         let _place =
@@ -142,9 +151,13 @@ impl Inner {
         let deadline = since + self.policy.wait;
         loop {
             let freed = pool.freed.notified();
-            match pool.reserve(max_units, tried) {
+            match pool.reserve(quote, tried) {
                 Ok(slot) => return Ok(slot),
                 Err(Shortage::Busy) => self.restock(pool),
+                Err(Shortage::Dearer) => {
+                    let message = "the price rose since the request was quoted: try again";
+                    return Err(ApiError::unavailable("price_rose", message));
+                }
                 Err(Shortage::Nothing) => {
                     if let Some(reason) = pool.failure_since(since) {
                         return Err(ApiError::unavailable("no_stack", reason));

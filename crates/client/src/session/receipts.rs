@@ -3,7 +3,7 @@
 
 use super::send::read;
 use super::{CATALOG_LIFE, Inner};
-use crate::channel::{Channel, Completion, Sent};
+use crate::channel::{Channel, Completion, Sent, Told};
 use crate::journal::JournalError;
 use crate::ledger::Disagreement;
 use atoma_types::wire;
@@ -12,14 +12,17 @@ use serde::Deserialize;
 use serde_json::json;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-/// Pauses between looks for a receipt; then it is given up.
+/// Pauses between looks for a receipt; then the request counts as lost.
 const SEEK_PAUSES_MS: [u64; 7] = [0, 50, 100, 250, 500, 1_000, 2_000];
 /// How often idle channels are looked at.
 const KEEP_EVERY: Duration = Duration::from_millis(500);
 /// Every so many looks, spent stacks are closed and refunded.
 const TIDY_EVERY: u64 = 4;
+/// Every so many looks, lost receipts are asked for again.
+const LOST_EVERY: u64 = 4;
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest page of receipts.
 const PAGE_MAX: usize = 256 * 1024;
@@ -37,13 +40,13 @@ impl Inner {
         let Some(request_hash) = request else { return };
         let inner = Arc::clone(self);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            channel.give_up(&request_hash, "shutting down");
+            channel.give_up(&request_hash);
             return;
         };
         self.tasks.spawn_on(
             async move {
                 inner.seek(&channel, &request_hash).await;
-                channel.give_up(&request_hash, "the node gave no receipt");
+                channel.give_up(&request_hash);
             },
             &runtime,
         );
@@ -64,21 +67,27 @@ impl Inner {
         Err(channel.end(Disagreement::NoReceipt))
     }
 
-    pub(super) async fn completion_of(self: &Arc<Self>, sent: &Sent) -> Result<Completion, JournalError> {
+    pub(super) async fn completion_of(
+        self: &Arc<Self>,
+        sent: &Sent,
+    ) -> Result<oneshot::Receiver<Completion>, JournalError> {
         let channels = self.channels_of(sent.stack);
         let channel = channels.into_iter().find(|channel| channel.identity().node == sent.node);
         if let Some(channel) = channel
-            && let Some(completion) = channel.wait_for(sent.request_hash)
+            && let Some(paid) = channel.wait_for(sent.request_hash)
         {
             self.seek_receipt(channel, Some(sent.request_hash));
-            return completion.await.map_err(|_| JournalError::Closed);
+            return Ok(paid);
         }
         // It is not open any more: if it was settled, its receipt is on its way to the journal at the latest.
         self.journal.flush().await?;
-        Ok(match self.journal.receipt_of(sent.stack, sent.node, sent.request_hash).await? {
+        let completion = match self.journal.receipt_of(sent.stack, sent.node, sent.request_hash).await? {
             Some(receipt) => Completion::settled(receipt, sent.price),
             None => Completion::Unpaid { reason: "nothing is owed for it".into() },
-        })
+        };
+        let (told, paid) = Told::new(completion);
+        told.tell();
+        Ok(paid)
     }
 
     async fn seek(&self, channel: &Channel, request_hash: &Hash32) {
@@ -94,18 +103,31 @@ impl Inner {
         }
     }
 
-    /// Reads the receipts after the last one held.
-    pub(super) async fn catch_up(&self, channel: &Channel) {
+    /// Reads the receipts after the last one held. Returns whether the node said that there are no more.
+    pub(super) async fn catch_up(&self, channel: &Channel) -> bool {
         for _ in 0..PAGES_MAX {
             let before = channel.summary().count;
-            let Some(receipts) = self.fetch_receipts(channel, before.saturating_add(1)).await else { return };
+            let from = before.saturating_add(1);
+            let Some(receipts) = self.fetch_receipts(channel, from).await else { return false };
             for receipt in &receipts {
                 if channel.absorb(receipt).is_err() {
-                    return;
+                    return false;
                 }
             }
             if receipts.is_empty() || channel.summary().count == before {
-                return;
+                return receipts.is_empty();
+            }
+        }
+        false
+    }
+
+    /// Asks again for receipts that did not come. A request whose node still has none after its time is
+    /// written off: a receipt that charges it later is a lie.
+    async fn recover(&self, channel: &Channel) {
+        let overdue = channel.overdue();
+        if self.catch_up(channel).await {
+            for request_hash in &overdue {
+                channel.write_off(request_hash).await;
             }
         }
     }
@@ -124,6 +146,10 @@ impl Inner {
     /// Hands the node the newest voucher, without a request.
     pub(super) async fn acknowledge(&self, channel: &Channel) {
         let (Some(voucher), Some(endpoint)) = (channel.voucher(), self.endpoint(channel)) else { return };
+        if let Err(error) = self.journal.vouched(voucher.clone()).await {
+            tracing::error!(%error, "a voucher cannot be kept, and is not sent");
+            return;
+        }
         let body = json!({"voucher": wire::encode(&voucher)});
         let sent =
             self.http.post(format!("{endpoint}/v1/vouchers")).timeout(CALL_TIMEOUT).json(&body).send().await;
@@ -180,6 +206,9 @@ pub(super) async fn keep(inner: Weak<Inner>, stopping: CancellationToken) {
             for channel in pool.channels().iter() {
                 if channel.summary().has_gap {
                     inner.catch_up(channel).await;
+                }
+                if look % LOST_EVERY == 0 && channel.lacks_receipts() {
+                    inner.recover(channel).await;
                 }
                 let summary = channel.summary();
                 if summary.in_flight == 0 && summary.owes_voucher {

@@ -4,7 +4,7 @@ use super::answer::{Answer, AnswerStream};
 use super::refusal::{REFUSAL_MAX, Refusal};
 use super::{Inner, Note, Quote, now_ms};
 use crate::ApiError;
-use crate::channel::{Channel, Completion, Identity, Sent, Slot};
+use crate::channel::{Channel, Identity, Sent, Slot};
 use crate::journal::JournalError;
 use crate::ledger::{Bounds, Disagreement, Outcome};
 use crate::request::Endpoint;
@@ -17,7 +17,6 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http::{HeaderMap, StatusCode, header};
 use std::sync::Arc;
-use tokio::sync::oneshot;
 
 /// Longest answer that is not streamed.
 const ANSWER_MAX: usize = 32 * 1024 * 1024;
@@ -71,7 +70,7 @@ impl Inner {
         let mut repeated = false;
         let mut attempts = 0;
         while attempts < self.policy.attempts {
-            let slot = match self.reserve(&pool, quote.max_units, &tried).await {
+            let slot = match self.reserve(&pool, quote, &tried).await {
                 Ok(slot) => slot,
                 Err(error) => return Err(last.unwrap_or(error)),
             };
@@ -83,7 +82,7 @@ impl Inner {
                     return Ok(answer);
                 }
                 Err(Failure::Final(answer)) => return Ok(*answer),
-                Err(Failure::Ours(error)) => return Err(error),
+                Err(Failure::Ours(error)) => return Err(last.unwrap_or(error)),
                 Err(Failure::Again(error)) if !repeated => {
                     repeated = true;
                     last = Some(error);
@@ -119,15 +118,15 @@ impl Inner {
         };
         let request_hash = auth.signed_hash();
         let sent = Sent { stack: identity.stack, node: identity.node, request_hash, price: channel.price() };
-        // Both must be written before the request is sent; they share the wait.
-        let (issued, noted) =
-            tokio::join!(slot.issue(request_hash, request.bounds), request.note.before_send(sent));
-        if let Err(error) = noted {
-            slot.refuse("it was not sent");
-            return Err(Failure::Ours(error));
-        }
-        let completion = issued?;
+        let (row, paid) = slot.issue(request_hash, request.bounds);
         let voucher = channel.voucher();
+        // All must be written before the request is sent; they share the wait.
+        let (kept, noted) =
+            tokio::join!(channel.keep(row, voucher.clone()), request.note.before_send(sent, paid));
+        if let Err(error) = kept.map_err(Failure::from).and(noted.map_err(Failure::Ours)) {
+            slot.refuse("it was not sent").await;
+            return Err(error);
+        }
         let vouched = voucher.as_ref().map_or(0, |voucher| voucher.message.count);
         let authorization = Authorization { auth: auth.sign(channel.key()), voucher, grants: Vec::new() };
         let url = format!("{}{}", node.endpoint.trim_end_matches('/'), request.endpoint.path());
@@ -141,27 +140,26 @@ impl Inner {
             .await;
         let response = match sent {
             Ok(response) => response,
-            Err(error) => return Err(self.lost(request, slot, &error)),
+            Err(error) => return Err(self.lost(request, slot, &error).await),
         };
         if !response.status().is_success() {
             return Err(self.refused(response, slot).await);
         }
         channel.set_acknowledged(vouched);
-        let asked = Asked { slot, completion };
         if is_event_stream(response.headers()) {
-            self.streamed(response, asked).await
+            self.streamed(response, slot).await
         } else {
-            self.whole(request, response, asked).await
+            self.whole(request, response, slot).await
         }
     }
 
     /// No answer at all: the node may still have served.
-    fn lost(self: &Arc<Self>, request: &Request<'_>, slot: Slot, error: &reqwest::Error) -> Failure {
+    async fn lost(self: &Arc<Self>, request: &Request<'_>, slot: Slot, error: &reqwest::Error) -> Failure {
         let (channel, connected) = (Arc::clone(slot.channel()), !error.is_connect());
         if connected {
             self.seek_receipt(channel, slot.leave(request.broken_off()));
         } else {
-            slot.refuse("the node cannot be reached");
+            slot.refuse("the node cannot be reached").await;
             // It may have moved.
             let inner = Arc::clone(self);
             self.tasks.spawn(async move { drop(inner.fresh_catalog(super::CATALOG_LIFE_MIN).await) });
@@ -174,10 +172,9 @@ impl Inner {
         self: &Arc<Self>,
         request: &Request<'_>,
         response: reqwest::Response,
-        asked: Asked,
+        slot: Slot,
     ) -> Result<Answer, Failure> {
         let (status, headers) = (response.status(), response.headers().clone());
-        let Asked { slot, completion } = asked;
         let channel = Arc::clone(slot.channel());
         let body = read(response, ANSWER_MAX).await;
         let seen = body.as_ref().map_or_else(|_| request.broken_off(), |body| whole_answer(body));
@@ -192,20 +189,16 @@ impl Inner {
         };
         checked.map_err(|reason| Failure::Elsewhere(disagreed(&reason)))?;
         let body = body.map_err(Failure::Elsewhere)?;
-        Ok(Answer::whole(status, &headers, channel.identity(), body, Some(completion)))
+        Ok(Answer::whole(status, &headers, channel.identity(), body))
     }
 
-    async fn streamed(
-        self: &Arc<Self>,
-        response: reqwest::Response,
-        asked: Asked,
-    ) -> Result<Answer, Failure> {
+    async fn streamed(self: &Arc<Self>, response: reqwest::Response, slot: Slot) -> Result<Answer, Failure> {
         let (status, headers) = (response.status(), response.headers().clone());
-        let identity = asked.slot.channel().identity().clone();
+        let identity = slot.channel().identity().clone();
         // Nothing was passed on before the first bytes: until then another node can be asked.
-        let stream = AnswerStream::begin(Arc::clone(self), response.bytes_stream().boxed(), asked.slot);
+        let stream = AnswerStream::begin(Arc::clone(self), response.bytes_stream().boxed(), slot);
         let stream = stream.await.map_err(Failure::Elsewhere)?;
-        Ok(Answer::streamed(status, &headers, &identity, stream, Some(asked.completion)))
+        Ok(Answer::streamed(status, &headers, &identity, stream))
     }
 
     /// Sorts a refusal.
@@ -213,7 +206,7 @@ impl Inner {
         let (status, headers) = (response.status(), response.headers().clone());
         let channel = Arc::clone(slot.channel());
         let body = read(response, REFUSAL_MAX).await.ok();
-        if let Err(reason) = account_refusal(slot, &headers, body.as_ref()) {
+        if let Err(reason) = account_refusal(slot, &headers, body.as_ref()).await {
             return Failure::Elsewhere(disagreed(&reason));
         }
         let refusal = Refusal::read(body.as_deref().unwrap_or_default());
@@ -270,10 +263,10 @@ pub(super) fn has_ended(stack: &Stack, node: NodeId) -> bool {
 
 /// A refusal costs nothing. A receipt that comes with it is checked like an answer's, as far as the body
 /// could be read.
-fn account_refusal(slot: Slot, headers: &HeaderMap, body: Option<&Bytes>) -> Result<(), Disagreement> {
+async fn account_refusal(slot: Slot, headers: &HeaderMap, body: Option<&Bytes>) -> Result<(), Disagreement> {
     let channel = Arc::clone(slot.channel());
     let Some(receipt) = receipt_in(headers).map_err(|reason| channel.end(reason))? else {
-        slot.refuse("the node refused it");
+        slot.refuse("the node refused it").await;
         return Ok(());
     };
     let Receipt { status, units, .. } = receipt.message;
@@ -282,12 +275,6 @@ fn account_refusal(slot: Slot, headers: &HeaderMap, body: Option<&Bytes>) -> Res
     }
     let seen = body.map_or(Outcome::Broken { tokens: 0 }, |body| whole_answer(body));
     slot.complete(seen, &receipt)
-}
-
-/// A request on its way.
-struct Asked {
-    slot: Slot,
-    completion: oneshot::Receiver<Completion>,
 }
 
 pub(super) fn disagreed(reason: &Disagreement) -> ApiError {

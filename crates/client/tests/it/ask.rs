@@ -1,18 +1,20 @@
 //! Asking through a session.
 
-use crate::sim::{BURST, INPUT, MODEL, Manner, PRICE, SimMarket, WORDS, World, chat, long_chat};
-use atoma_client::channel::Completion;
+use crate::sim::{BURST, INPUT, MODEL, Manner, PRICE, SimMarket, WORDS, World, chat, eventually, long_chat};
+use atoma_client::channel::{Completion, Sent};
 use atoma_client::request::Endpoint;
-use atoma_client::session::{Answer, AnswerBody};
+use atoma_client::session::{Answer, AnswerBody, Note, Quote};
 use atoma_client::{ApiError, Policy, Session, SessionConfig};
 use atoma_types::{Amount, Units};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use http::StatusCode;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
 pub(crate) fn config(dir: &Path, policy: Policy) -> SessionConfig {
     SessionConfig { journal: dir.join("client.db"), policy }
@@ -27,9 +29,28 @@ pub(crate) async fn ask(session: &Session, stream: bool) -> Result<Answer, ApiEr
     ask_for(session, chat(stream)).await
 }
 
-async fn ask_for(session: &Session, body: Bytes) -> Result<Answer, ApiError> {
+pub(crate) async fn ask_for(session: &Session, body: Bytes) -> Result<Answer, ApiError> {
     let quote = session.quote(&body).await?;
     session.ask(Endpoint::ChatCompletions, &quote, body).await
+}
+
+/// Asks for what breaks off, and what tells how that was paid.
+pub(crate) async fn noted(session: &Session, body: Bytes) -> (oneshot::Receiver<Completion>, Quote) {
+    #[derive(Default)]
+    struct Noted(Mutex<Option<oneshot::Receiver<Completion>>>);
+    impl Note for Noted {
+        fn before_send(
+            &self,
+            _: Sent,
+            paid: oneshot::Receiver<Completion>,
+        ) -> BoxFuture<'_, Result<(), ApiError>> {
+            *self.0.lock().unwrap() = Some(paid);
+            Box::pin(async { Ok(()) })
+        }
+    }
+    let (quote, noted) = (session.quote(&body).await.unwrap(), Noted::default());
+    session.ask_noting(Endpoint::ChatCompletions, &quote, body, &noted).await.unwrap_err();
+    (noted.0.into_inner().unwrap().unwrap(), quote)
 }
 
 /// The answer's text, and how it was paid.
@@ -51,7 +72,7 @@ pub(crate) async fn read(answer: Answer) -> (String, Option<Completion>) {
     (String::from_utf8(text).unwrap(), completion)
 }
 
-fn cost_of(completion: Option<Completion>) -> Amount {
+pub(crate) fn cost_of(completion: Option<Completion>) -> Amount {
     match completion.unwrap() {
         Completion::Settled { cost, .. } => cost,
         Completion::Unpaid { reason } => panic_with(&format!("unpaid: {reason}")),
@@ -180,9 +201,7 @@ async fn hanging_up_on_unread_words_pays_for_those_on_the_way() {
     let answer = ask_for(&session, long_chat(true, 1_000)).await.unwrap();
     let AnswerBody::Stream(mut stream) = answer.body else { panic_with("not a stream") };
     stream.next().await.unwrap().unwrap();
-    while world.words(0) < BURST {
-        tokio::task::yield_now().await;
-    }
+    eventually("all words sent", async || world.words(0) == BURST).await;
     drop(stream);
     let completion = answer.completion.unwrap().await.ok();
     assert_eq!(cost_of(completion), PRICE.cost(Units(INPUT + BURST)).unwrap());

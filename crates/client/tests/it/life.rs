@@ -1,7 +1,7 @@
 //! A stack from purchase to refund.
 
 use crate::ask::{ask, open, read};
-use crate::sim::{MODEL, Manner, World};
+use crate::sim::{MODEL, Manner, World, eventually};
 use atoma_client::Policy;
 use atoma_client::session::LifeError;
 use tempfile::TempDir;
@@ -52,14 +52,10 @@ async fn a_channel_that_ended_on_chain_is_left_and_its_stack_refunded() {
     read(answer).await;
     world.end_channels(stack);
     assert_ne!(ask(&session, false).await.unwrap().stack, stack);
-    while world.closed().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    eventually("closed", async || !world.closed().is_empty()).await;
     assert_eq!(world.closed(), [stack]);
     world.advance_clock(20_001);
-    while world.refunded().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    eventually("refunded", async || !world.refunded().is_empty()).await;
     session.drain().await.unwrap();
 }
 
@@ -73,13 +69,9 @@ async fn a_stack_that_ended_is_closed_and_refunded_by_itself() {
     }
     // A node that always lies locks up two stacks, not more.
     assert_eq!(world.purchases(), 2);
-    while world.closed().len() < 2 {
-        tokio::task::yield_now().await;
-    }
+    eventually("closed", async || world.closed().len() == 2).await;
     world.advance_clock(20_001);
-    while world.refunded().len() < 2 {
-        tokio::task::yield_now().await;
-    }
+    eventually("refunded", async || world.refunded().len() == 2).await;
     session.drain().await.unwrap();
     assert_eq!(world.acknowledged(0), 0);
 }

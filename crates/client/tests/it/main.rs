@@ -5,4 +5,5 @@
 mod ask;
 mod endpoint;
 mod life;
+mod lost;
 mod sim;

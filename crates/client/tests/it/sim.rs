@@ -27,6 +27,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -59,6 +60,10 @@ pub(crate) enum Manner {
     BreaksWhole {
         receipt: bool,
     },
+    /// Answers with a head and not a byte, and books what it read.
+    BreaksUnbegun,
+    /// Breaks off within a whole answer that it does not book, unless told to.
+    Forgets,
     /// Streams many words of one byte at once, then waits until told to go on.
     Bursts,
     /// Claims so many input or output tokens.
@@ -92,6 +97,10 @@ struct SimNode {
     replays: u64,
     most_at_once: u64,
     running: u64,
+    /// Whether it gives no receipts when asked for them.
+    silent: bool,
+    /// The newest request that it answered without booking it.
+    unbooked: Option<Signed<RequestAuth>>,
 }
 
 #[derive(Default)]
@@ -105,6 +114,8 @@ struct Chain {
     nodes: Vec<Node>,
     draws: usize,
     clock_ms: Option<u64>,
+    /// Of purchases from now on.
+    price: Option<Price>,
     /// Purchases that execute but whose answer is lost, as often as said.
     lost_answers: u32,
     /// Whether reading a stack fails.
@@ -133,6 +144,8 @@ impl World {
                 replays: 0,
                 most_at_once: 0,
                 running: 0,
+                silent: false,
+                unbooked: None,
             })
         });
         let world = Self { chain: Arc::default(), nodes: Arc::new(nodes.collect()), go_on: Arc::default() };
@@ -191,6 +204,28 @@ impl World {
 
     pub(crate) fn set_manner(&self, which: usize, manner: Manner) {
         self.node(which).manner = manner;
+    }
+
+    /// Whether a node answers when asked for receipts.
+    pub(crate) fn set_silent(&self, which: usize, silent: bool) {
+        self.node(which).silent = silent;
+    }
+
+    /// Books, as if it had been answered in full, what a node refused or forgot.
+    pub(crate) fn book_late(&self, which: usize) {
+        let auth = {
+            let mut node = self.node(which);
+            let auth = node.unbooked.take().unwrap();
+            node.running += 1;
+            node.books.get_mut(&auth.message.stack).unwrap().in_flight += 1;
+            auth
+        };
+        self.book(which, &auth, b"", 0, Status::Complete);
+    }
+
+    /// What later purchases pay.
+    pub(crate) fn set_price(&self, price: Price) {
+        self.chain().price = Some(price);
     }
 
     /// Lets waiting streams go on.
@@ -389,11 +424,13 @@ async fn complete(State((world, which)): State<(World, usize)>, headers: HeaderM
         Err(refusal) => return refusal,
     };
     let manner = world.node(which).manner;
-    if matches!(manner, Manner::Fails | Manner::Refuses | Manner::RefusesRaw) {
+    if matches!(manner, Manner::Fails | Manner::Refuses | Manner::RefusesRaw | Manner::Forgets) {
         let mut node = world.node(which);
         node.running -= 1;
         node.books.get_mut(&auth.message.stack).unwrap().in_flight -= 1;
+        node.unbooked = Some(auth);
         return match manner {
+            Manner::Forgets => Response::new(cut_short(WORDS.concat().as_bytes())),
             Manner::Fails => refuse(503, "nope"),
             Manner::Refuses => refuse(400, "nope"),
             _ => (StatusCode::BAD_REQUEST, "<script>nope</script>").into_response(),
@@ -456,6 +493,9 @@ fn streamed(world: World, which: usize, auth: Signed<RequestAuth>, manner: Manne
     let running = Running { world, which, auth, sent: Vec::new(), words: 0, booked: false };
     let frames = stream::unfold(Some(running), move |running| async move {
         let mut running = running?;
+        if manner == Manner::BreaksUnbegun {
+            return Some((Err(std::io::Error::other("broken")), None));
+        }
         if running.words == 1 && manner == Manner::Waits {
             let go_on = Arc::clone(&running.world.go_on);
             go_on.notified().await;
@@ -495,14 +535,17 @@ fn streamed(world: World, which: usize, auth: Signed<RequestAuth>, manner: Manne
 async fn receipts(
     State((world, which)): State<(World, usize)>,
     Query(query): Query<HashMap<String, String>>,
-) -> Json<Value> {
+) -> Response {
     let from: u64 = query["from"].parse().unwrap();
     let node = world.node(which);
+    if node.silent {
+        return refuse(503, "silent");
+    }
     let book = node.books.get(&query["stack"].parse().unwrap());
     let known = book.into_iter().flat_map(|book| &book.receipts);
     let page: Vec<String> =
         known.filter(|one| one.message.count >= from).take(64).map(wire::encode).collect();
-    Json(json!({"receipts": page}))
+    Json(json!({"receipts": page})).into_response()
 }
 
 async fn voucher(State((world, which)): State<(World, usize)>, Json(body): Json<Value>) -> Json<Value> {
@@ -533,4 +576,15 @@ pub(crate) async fn text_of(response: reqwest::Response) -> String {
         all.extend_from_slice(&chunk.unwrap());
     }
     String::from_utf8(all).unwrap()
+}
+
+/// Waits until something is so, for at most a minute.
+pub(crate) async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    for _ in 0..6_000 {
+        if so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(so().await, "never: {what}");
 }

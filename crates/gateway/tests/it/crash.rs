@@ -2,7 +2,7 @@
 
 use crate::market::{MODEL, Market, PRICE, funded, gateway};
 use crate::serving::{get, post, start};
-use crate::sim::{self, Manner, World, text_of};
+use crate::sim::{self, Manner, World, eventually, text_of};
 use atoma_chain::{ChainClient, Wallet, fetch_deployment};
 use atoma_gateway::store::Store;
 use atoma_gateway::{GatewayHandle, NewKey};
@@ -75,12 +75,9 @@ async fn ask(url: &str, key: &str, stream: bool, chunks: usize) {
 
 /// The key's usage once nothing is set aside.
 async fn at_rest(gateway: &GatewayHandle, key: &str) -> Value {
-    loop {
-        let usage = get(gateway, key, "/v1/usage").await;
-        if usage["reserved"] == json!(0) {
-            return usage;
-        }
-    }
+    let nothing = async || get(gateway, key, "/v1/usage").await["reserved"] == json!(0);
+    eventually("nothing is set aside", nothing).await;
+    get(gateway, key, "/v1/usage").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,17 +120,28 @@ async fn a_budget_is_exact_however_often_the_gateway_is_killed() {
     assert_eq!(settled["spent"], settled["totals"]["cost"]);
 
     // Until nothing fits any more.
-    let usage = loop {
-        let usage = at_rest(&gateway, &key).await;
+    for _ in 0..budget.0 {
+        at_rest(&gateway, &key).await;
         let asked = (0..4).map(|_| async { post(&gateway, &key, chat(false)).await.status().is_success() });
         if !futures::future::join_all(asked).await.contains(&true) {
-            break usage;
+            break;
         }
-    };
+    }
+    let usage = at_rest(&gateway, &key).await;
     let left = budget.0 - usage["spent"].as_u64().unwrap();
     let most = gateway.session.quote(&chat(false)).await.unwrap().max_cost.0;
     assert!(left < most, "{usage}");
     gateway.drain(false).await.unwrap();
+}
+
+/// A copy of what is on disk now, which is what a kill would leave.
+pub(crate) fn as_killed(dir: &TempDir) -> TempDir {
+    let copy = TempDir::new().unwrap();
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    copy
 }
 
 #[tokio::test]
@@ -143,12 +151,7 @@ async fn a_request_in_flight_over_a_crash_is_charged_once() {
     let key = crate::serving::key(&first, Some(1_000_000)).await;
     let mut answer = post(&first, &key, sim::chat(true)).await;
     answer.chunk().await.unwrap().unwrap();
-    // What is on disk now is what a kill would leave.
-    let copy = TempDir::new().unwrap();
-    for file in std::fs::read_dir(dir.path()).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
-    }
+    let copy = as_killed(&dir);
     world.go_on();
     assert!(text_of(answer).await.ends_with("data: [DONE]\n\n"));
     for _ in 0..2 {

@@ -1,7 +1,7 @@
 //! Keys and budgets, over HTTP.
 
 use crate::serving::{get, key, post, start};
-use crate::sim::{Manner, PRICE, World, chat, text_of};
+use crate::sim::{Manner, PRICE, World, chat, eventually, text_of};
 use atoma_gateway::keys::KeyId;
 use atoma_types::Units;
 use serde_json::{Value, json};
@@ -65,15 +65,17 @@ async fn a_budget_is_exact_under_a_hundred_concurrent_requests() {
         assert!(*status == 200 || (*status == 429 && text.contains("insufficient_quota")), "{status} {text}");
     }
     // Then one by one until nothing fits any more.
-    let usage = loop {
+    eventually("nothing fits", async || {
+        if get(&gateway, &key, "/v1/usage").await["reserved"] != json!(0) {
+            return false;
+        }
         let response = post(&gateway, &key, body.clone()).await;
         let status = response.status().as_u16();
         text_of(response).await;
-        let usage = get(&gateway, &key, "/v1/usage").await;
-        if status == 429 && usage["reserved"] == json!(0) {
-            break usage;
-        }
-    };
+        status == 429
+    })
+    .await;
+    let usage = get(&gateway, &key, "/v1/usage").await;
     let spent = usage["spent"].as_u64().unwrap();
     assert_eq!(usage["reserved"], json!(0));
     assert!(spent <= budget && budget - spent < quote.max_cost.0);

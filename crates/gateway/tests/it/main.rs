@@ -5,6 +5,7 @@
 mod crash;
 mod keys;
 mod market;
+mod retries;
 mod serving;
 #[path = "../../../client/tests/it/sim.rs"]
 mod sim;

@@ -115,6 +115,7 @@ pub(crate) async fn gateway(
     let mut config = GatewayConfig::local(dir);
     config.stacks.per_task = stacks;
     config.stacks.units = 100_000;
+    config.requests.patience_ms = 2_000;
     let market = ChainMarket::new(chain.clone(), wallet.clone());
     spawn(config, Arc::new(market)).await.unwrap()
 }

@@ -1,16 +1,28 @@
 //! Answers through the gateway.
 
-use crate::sim::{MODEL, Manner, SimMarket, WORDS, World, chat, text_of};
+use crate::sim::{MODEL, Manner, SimMarket, WORDS, World, chat, eventually, text_of};
 use atoma_client::request::BODY_MAX;
+use atoma_gateway::config::Requests;
 use atoma_gateway::{GatewayConfig, GatewayHandle, NewKey, spawn};
 use atoma_types::Amount;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 pub(crate) async fn start(world: &World, dir: &TempDir, stacks: usize) -> GatewayHandle {
-    let mut config = GatewayConfig::local(dir.path());
+    start_with(world, dir, stacks, Requests::default()).await
+}
+
+pub(crate) async fn start_with(
+    world: &World,
+    dir: &TempDir,
+    stacks: usize,
+    requests: Requests,
+) -> GatewayHandle {
+    let mut config = GatewayConfig { requests, ..GatewayConfig::local(dir.path()) };
     config.stacks.per_task = stacks;
     spawn(config, Arc::new(SimMarket(world.clone()))).await.unwrap()
 }
@@ -31,12 +43,11 @@ pub(crate) async fn get(gateway: &GatewayHandle, key: &str, path: &str) -> Value
 
 /// The key's usage once so many requests are accounted for; answers are accounted just after their end.
 pub(crate) async fn usage(gateway: &GatewayHandle, key: &str, requests: u64) -> Value {
-    for _ in 0..10_000 {
+    eventually("accounted for", async || {
         let usage = get(gateway, key, "/v1/usage").await;
-        if usage["totals"]["requests"] == json!(requests) && usage["reserved"] == json!(0) {
-            return usage;
-        }
-    }
+        usage["totals"]["requests"] == json!(requests) && usage["reserved"] == json!(0)
+    })
+    .await;
     get(gateway, key, "/v1/usage").await
 }
 
@@ -161,12 +172,54 @@ async fn a_drain_finishes_what_is_in_flight_and_closes_the_stacks() {
     let response = post(&gateway, &key, chat(true)).await;
     let (addr, drained) = (gateway.addr, tokio::spawn(gateway.drain(true)));
     // The listener is gone before the answer is over.
-    while tokio::net::TcpStream::connect(addr).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    eventually("closed", async || TcpStream::connect(addr).await.is_err()).await;
     world.go_on();
     assert!(text_of(response).await.ends_with("data: [DONE]\n\n"));
     let report = drained.await.unwrap().unwrap();
     assert_eq!(report.closed.len(), 1);
     assert_eq!((world.closed().len(), world.acknowledged(0)), (1, 1));
+}
+
+/// A request whose body never ends.
+async fn endless(gateway: &GatewayHandle, key: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(gateway.addr).await.unwrap();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n\
+         content-length: 9\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn bodies_are_bounded_per_key_and_in_all() {
+    let (world, dir) = (World::start(&[Manner::Honest]).await, TempDir::new().unwrap());
+    let requests = Requests { bodies: 2, bodies_per_key: 1, ..Requests::default() };
+    let gateway = start_with(&world, &dir, 1, requests).await;
+    let keys = [key(&gateway, None).await, key(&gateway, None).await, key(&gateway, None).await];
+    let status = async |key: &str| post(&gateway, key, chat(false)).await.status().as_u16();
+    // One that finds its place taken, by the look for it, is refused: hence several.
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    eventually("the key has no place", async || {
+        first.push(endless(&gateway, &keys[0]).await);
+        status(&keys[0]).await == 429
+    })
+    .await;
+    assert_eq!(status(&keys[1]).await, 200);
+    eventually("there is no place", async || {
+        second.push(endless(&gateway, &keys[1]).await);
+        status(&keys[2]).await == 503
+    })
+    .await;
+    for (key, status, code) in [(&keys[1], 429, "rate_limit_exceeded"), (&keys[2], 503, "overloaded")] {
+        let refused = post(&gateway, key, chat(false)).await;
+        assert_eq!(
+            (refused.status().as_u16(), &refused.headers()["retry-after"]),
+            (status, &"1".parse().unwrap())
+        );
+        let error: Value = refused.json().await.unwrap();
+        assert_eq!(error["error"]["code"], json!(code));
+    }
+    drop(first);
+    eventually("there is a place again", async || status(&keys[2]).await == 200).await;
 }

@@ -25,7 +25,7 @@ impl SimMarket {
         chain.draws += 1;
         let channel = Channel {
             node,
-            price: PRICE,
+            price: chain.price.unwrap_or(PRICE),
             echelon: 0,
             granted: Units(units),
             grant_nonce: 0,

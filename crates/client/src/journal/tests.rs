@@ -1,0 +1,177 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+use crate::channel::Completion;
+use crate::ledger::TOKENS_MAX;
+use atoma_types::message::Message as _;
+use atoma_types::{Price, SecretKey, Status};
+
+fn intent() -> Intent {
+    Intent { label: "stack/1".into(), task: TaskId(1), prepared: vec![1, 2, 3] }
+}
+
+#[tokio::test]
+async fn nonces_never_repeat_over_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let journal = Journal::open(&path).await.unwrap();
+    journal.add_intent(&intent(), 5).await.unwrap();
+    assert_eq!(journal.intents().await.unwrap(), vec![intent()]);
+    journal.fulfil_intent(&intent(), Address::TWO, 5).await.unwrap();
+    assert!(journal.intents().await.unwrap().is_empty());
+    let first = journal.reserve_nonces(Address::TWO).await.unwrap();
+    drop(journal);
+    let again = Journal::open(&path).await.unwrap();
+    let second = again.reserve_nonces(Address::TWO).await.unwrap();
+    assert!(first.start == 1 && first.end <= second.start);
+    assert!(again.reserve_nonces(Address::THREE).await.is_err());
+}
+
+const STACK: Address = Address::TWO;
+const NODE: NodeId = NodeId(7);
+
+fn row(n: u8) -> RequestRow {
+    let units: u64 = n.into();
+    let bounds = Bounds { input: units, output: units + 1, unseen: units + 2 };
+    RequestRow { stack: STACK, node: NODE, request_hash: Hash32([n; 32]), max_units: Units(units), bounds }
+}
+
+fn receipt(n: u8) -> Signed<Receipt> {
+    let zero = Hash32::ZERO;
+    Receipt {
+        db: Address::TWO,
+        stack: STACK,
+        node: NODE,
+        request_hash: Hash32([n; 32]),
+        response_hash: zero,
+        input: 1,
+        output: 2,
+        units: Units(3),
+        total_units: Units(u64::from(n) * 3),
+        count: n.into(),
+        root: zero,
+        work: zero,
+        replica_hash: zero,
+        status: Status::Complete,
+        finished_ms: 1,
+    }
+    .sign(&SecretKey::from_seed([1; 32]))
+}
+
+#[tokio::test]
+async fn requests_survive_with_what_they_allow_and_refusals() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sub/journal.db");
+    let journal = Journal::open(&path).await.unwrap();
+    let all: Vec<_> = (1..=100).map(|n| journal.issued(row(n), None)).collect();
+    futures::future::try_join_all(all).await.unwrap();
+    journal.refused(row(9).request_hash).await.unwrap();
+    journal.ended(STACK, NODE, "because".into(), Vec::new());
+    journal.flush().await.unwrap();
+    drop(journal);
+    let history = Journal::open(&path).await.unwrap().history(STACK, NODE).await.unwrap();
+    let expected = (1..=100).map(|n| {
+        let RequestRow { request_hash, max_units, bounds, .. } = row(n);
+        OpenRequest { request_hash, max_units, bounds, refused: n == 9 }
+    });
+    assert_eq!(history.open, expected.collect::<Vec<_>>());
+    assert_eq!(history.ended.as_deref(), Some("because"));
+}
+
+#[tokio::test]
+async fn settled_requests_are_forgotten_and_those_after_a_lost_receipt_are_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("journal.db")).await.unwrap();
+    for n in 1..=4 {
+        journal.issued(row(n), None).await.unwrap();
+    }
+    for n in [1, 2, 4] {
+        journal.settled(receipt(n), None);
+    }
+    journal.flush().await.unwrap();
+    let history = journal.history(STACK, NODE).await.unwrap();
+    assert_eq!(history.receipts, [receipt(1), receipt(2)]);
+    let RequestRow { request_hash, max_units, bounds, .. } = row(3);
+    let third = OpenRequest { request_hash, max_units, bounds, refused: false };
+    let bounds = Bounds { input: 1, output: 2, unseen: 2 };
+    let fourth = OpenRequest { request_hash: Hash32([4; 32]), max_units: Units(3), bounds, refused: false };
+    assert_eq!(history.open, [third, fourth]);
+}
+
+#[tokio::test]
+async fn a_voucher_is_written_with_the_request_that_carries_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("journal.db")).await.unwrap();
+    let voucher = |count| {
+        let (units, root) = (Units(count), Hash32::ZERO);
+        Voucher { db: Address::TWO, stack: STACK, node: NODE, units, count, root }
+            .sign(&SecretKey::from_seed([1; 32]))
+    };
+    let (one, two) = (journal.issued(row(1), Some(voucher(2))), journal.issued(row(2), Some(voucher(1))));
+    futures::future::try_join(one, two).await.unwrap();
+    let kept = "SELECT count FROM vouchers";
+    let counts: Vec<i64> = sqlx::query_scalar(kept).fetch_all(&journal.pool).await.unwrap();
+    assert_eq!(counts, [2]);
+}
+
+#[tokio::test]
+async fn whoever_waits_is_told_once_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let journal = Journal::open(&path).await.unwrap();
+    journal.issued(row(1), None).await.unwrap();
+    let (told, paid) = Told::new(Completion::settled(receipt(1), Price(1)));
+    journal.settled(receipt(1), Some(told));
+    assert!(matches!(paid.await, Ok(Completion::Settled { .. })));
+    assert!(journal.receipt_of(STACK, NODE, row(1).request_hash).await.unwrap().is_some());
+    // Without its table, nothing can be written.
+    sqlx::raw_sql("DROP TABLE endings").execute(&journal.pool).await.unwrap();
+    let (told, paid) = Told::new(Completion::Unpaid { reason: "because".into() });
+    journal.ended(STACK, NODE, "because".into(), vec![told]);
+    assert!(paid.await.is_err());
+}
+
+#[tokio::test]
+async fn older_files_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let journal = Journal::open(&path).await.unwrap();
+    let mut file = journal.pool.acquire().await.unwrap();
+    for (column, _) in ADDED {
+        let drop = format!("ALTER TABLE requests DROP COLUMN {column}");
+        sqlx::raw_sql(&drop).execute(&mut *file).await.unwrap();
+    }
+    sqlx::query("INSERT INTO requests VALUES (?, ?, 7, 5)")
+        .bind(vec![1u8; 32])
+        .bind(STACK.as_bytes().to_vec())
+        .execute(&mut *file)
+        .await
+        .unwrap();
+    drop((file, journal));
+    let history = Journal::open(&path).await.unwrap().history(STACK, NODE).await.unwrap();
+    let bounds = Bounds { input: TOKENS_MAX, output: TOKENS_MAX, unseen: TOKENS_MAX };
+    let open = OpenRequest { request_hash: Hash32([1; 32]), max_units: Units(5), bounds, refused: false };
+    assert_eq!(history.open, [open]);
+}
+
+#[tokio::test]
+async fn only_one_may_have_it_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let _held = lock_file(&path).await.unwrap();
+    let error = lock_file(&path).await.unwrap_err();
+    assert!(error.to_string().contains("is in use by another atoma process"), "{error}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_may_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let journal = Journal::open(&path).await.unwrap();
+    journal.flush().await.unwrap();
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        assert_eq!(file.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
