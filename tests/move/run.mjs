@@ -2,8 +2,10 @@
 // WebAssembly. Both always: the verifier refuses things that the tests alone would let pass.
 //
 //   node run.mjs [build] [test] [--tests FILE...]
+//   node run.mjs dump [FOLDER]
 //
-// Without arguments, everything. With --tests, only these test files, from any folder, with the package's sources.
+// `dump` prints a package, or the market's, as `sui move build --dump-bytecode-as-base64` does: one line of JSON with
+// modules, dependencies and digest. Without arguments, everything. With --tests, only these test files, from any folder, with the package's sources.
 // A test module per file; at most a few megabytes a run, because compiling takes more than linear time.
 import fs from 'node:fs';
 import path from 'node:path';
@@ -32,6 +34,14 @@ async function build(root) {
   console.log(`move build: ${path.relative(contracts, root)}: ${built.modules.length} modules`);
 }
 
+async function dump(root) {
+  const fetcher = new LocalFetcher(root);
+  const built = await dumpMovePackage({ files: readPackage(root, false), fetcher, network, ansiColor });
+  if (built.error) fail('build', built);
+  const { modules, dependencies, digest } = built;
+  console.log(JSON.stringify({ modules, dependencies, digest }));
+}
+
 async function test(root, files) {
   const fetcher = new LocalFetcher(root);
   const tested = await testMovePackage({ files, fetcher, network, ansiColor, silenceWarnings: true });
@@ -42,12 +52,16 @@ async function test(root, files) {
   console.log(`${passed} passed, 0 failed`);
 }
 
+if (process.argv[2] === 'dump') {
+  await dump(path.resolve(process.argv[3] ?? market));
+  process.exit(0);
+}
 const [steps, tests] = process.argv.includes('--tests')
   ? [process.argv.slice(2, process.argv.indexOf('--tests')), process.argv.slice(process.argv.indexOf('--tests') + 1)]
   : [process.argv.slice(2), null];
 const unknown = steps.find((step) => step !== 'build' && step !== 'test');
 if (unknown !== undefined || tests?.length === 0) {
-  console.error('usage: node run.mjs [build] [test] [--tests FILE...]');
+  console.error('usage: node run.mjs [build] [test] [--tests FILE...] | dump [FOLDER]');
   process.exit(64);
 }
 const wants = (step) => steps.length === 0 || steps.includes(step);

@@ -43,6 +43,9 @@ pub(crate) enum Command {
     /// A local chain with the contract, a faucet and a clock you can move.
     #[command(subcommand)]
     Devnet(Devnet),
+    /// The contract itself: publish it, make a market, change its parameters, upgrade it.
+    #[command(subcommand)]
+    Contract(Contract),
     /// Prepaid units: buy, look at, close.
     #[command(subcommand)]
     Stack(Stack),
@@ -59,6 +62,9 @@ pub(crate) enum Command {
 /// Which market to talk to.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Network {
+    /// A network by its profile: `devnet`, `testnet`, `mainnet`, or one of your own in the home folder's `networks`.
+    #[arg(long, env = "ATOMA_NETWORK", value_name = "NAME", conflicts_with = "deployment")]
+    pub(crate) network: Option<String>,
     /// Address of a devnet, or of the network's full node if --deployment is given. Default: the running `atoma dev`.
     #[arg(long, env = "ATOMA_RPC_URL", value_name = "URL")]
     pub(crate) rpc: Option<String>,
@@ -335,6 +341,110 @@ pub(crate) enum Stack {
         #[command(flatten)]
         payer: Payer,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Contract {
+    /// Compile the package and publish it; the caps it makes go to the wallet.
+    Publish {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        sources: Sources,
+        /// Publish although a package is deployed there; the profile forgets that one.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Make the market: its database, treasury and beacon, once per published package.
+    Init {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        changes: Changes,
+    },
+    /// Show the parameters; with --set or --file, change them from the next epoch on.
+    Params {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        changes: Changes,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop purchases and top-ups; all else goes on.
+    Pause(Target),
+    /// Allow purchases again.
+    Resume(Target),
+    /// New versions of the package, through the timelock.
+    #[command(subcommand)]
+    Upgrade(Upgrade),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Upgrade {
+    /// Put the upgrade cap behind the timelock, for good.
+    Lock {
+        #[command(flatten)]
+        target: Target,
+        /// Needed: nobody can take the cap out again.
+        #[arg(long)]
+        yes_forever: bool,
+    },
+    /// Compile the package and announce it.
+    Propose {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        sources: Sources,
+    },
+    /// Show what is proposed, and from when on it may be carried out.
+    Status(Target),
+    /// Withdraw the proposal.
+    Cancel(Target),
+    /// Compile the package again and, if it is the proposed one and its time has come, publish it.
+    Apply {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        sources: Sources,
+    },
+    /// After an upgrade with a new version: move database, treasury and beacon to it.
+    Migrate(Target),
+}
+
+/// Where the contract is, and whose caps and coins are used.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Target {
+    /// Profile: `devnet`, `testnet`, `mainnet`, or one of your own.
+    #[arg(long, env = "ATOMA_NETWORK", value_name = "NAME")]
+    pub(crate) network: String,
+    /// Another full node than the profile's.
+    #[arg(long, env = "ATOMA_RPC_URL", value_name = "URL")]
+    pub(crate) rpc: Option<String>,
+    #[command(flatten)]
+    pub(crate) payer: Payer,
+    /// Try it on the full node, and send nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// What to compile.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Sources {
+    /// Folder with the packages `atoma` and `framework`.
+    #[arg(long, default_value = "contracts", value_name = "DIR")]
+    pub(crate) contracts: PathBuf,
+}
+
+/// Parameters other than the present ones, or of `init` the profile's.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Changes {
+    /// One parameter. May be given many times.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub(crate) changes: Vec<String>,
+    /// TOML file with `name = value` lines; --set wins over it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

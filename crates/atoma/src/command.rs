@@ -2,6 +2,7 @@
 
 mod chat;
 mod connect;
+mod contract;
 mod demo;
 mod dev;
 mod devnet;
@@ -29,6 +30,7 @@ pub(crate) async fn run(home: Home, command: Command) -> Result<ExitCode> {
         Command::Node(arguments) => node::run(&home, arguments).await?,
         Command::Gateway(arguments) => gateway::run(&home, arguments).await?,
         Command::Devnet(arguments) => devnet::run(&home, arguments).await?,
+        Command::Contract(arguments) => Box::pin(contract::run(&home, arguments)).await?,
         Command::Stack(arguments) => stack::run(&home, arguments).await?,
         Command::Model(arguments) => model::run(&home, arguments).await?,
         Command::Completions { shell } => {

@@ -34,6 +34,11 @@ impl Home {
         self.0.join("dev.json")
     }
 
+    /// Profiles of networks.
+    pub(crate) fn networks(&self) -> Result<PathBuf> {
+        self.folder("networks")
+    }
+
     pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
         let path = self.0.join(name);
         create_private(&path)?;

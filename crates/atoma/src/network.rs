@@ -3,7 +3,7 @@
 use crate::cli::{Network, Payer};
 use crate::home::Home;
 use anyhow::{Context, Result, bail};
-use atoma_chain::{ChainClient, Wallet};
+use atoma_chain::{ChainClient, Profile, Wallet};
 use atoma_types::onchain::Deployment;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -40,6 +40,17 @@ async fn deployment(home: &Home, network: &Network) -> Result<Deployment> {
             deployment.rpc_url.clone_from(url);
         }
         return Ok(deployment);
+    }
+    if let Some(name) = &network.network {
+        let mut profile = Profile::load(&home.networks()?, name)?;
+        if let Some(url) = &network.rpc {
+            profile.rpc_url.clone_from(url);
+        }
+        // A devnet has its market from the first moment on, and says where.
+        if profile.deployed.is_some() || profile.chain_id.is_some() {
+            return Ok(profile.deployment()?);
+        }
+        return Ok(atoma_chain::fetch_deployment(&profile.rpc_url).await?);
     }
     let url = network.rpc.clone().or_else(|| Announcement::read(home).map(|dev| dev.rpc_url));
     let Some(url) = url else {

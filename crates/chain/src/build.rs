@@ -1,11 +1,12 @@
 //! From a [`Call`] to the commands of a programmable transaction: first the Move calls with their
 //! arguments as data, then, once versions, badges and coins are known, the commands. Pure.
 
-mod steps;
+pub(crate) mod steps;
 
 use crate::call::{AcquireStack, AdminCall, ClaimStep, DisputeCall, RegisterNode};
 use crate::client::Types;
 use crate::{Call, ChainError, Deployment};
+use atoma_types::onchain::Package;
 use atoma_types::{Address, Amount, NodeId, TaskId};
 use std::collections::{BTreeSet, HashMap};
 use steps::MoveCall;
@@ -15,8 +16,26 @@ use sui_transaction_builder::{Argument, Function, ObjectInput, TransactionBuilde
 /// One command, or one with what leads to it.
 pub(crate) enum Step {
     Call(MoveCall),
-    SendCoin { to: Address, amount: Amount },
-    SendGas { to: Address, amount: u64 },
+    SendCoin {
+        to: Address,
+        amount: Amount,
+    },
+    SendGas {
+        to: Address,
+        amount: u64,
+    },
+    /// The upgrade cap goes to `to`.
+    Publish {
+        package: Package,
+        to: Address,
+    },
+    /// The call that gives the ticket, the package in place of `replaces`, and the call that takes the receipt.
+    Upgrade {
+        authorize: MoveCall,
+        package: Package,
+        replaces: Address,
+        commit: MoveCall,
+    },
 }
 
 /// An argument in words.
@@ -124,6 +143,7 @@ impl Call {
                 DisputeCall::Open { payment: Amount(0), .. }
                 | DisputeCall::AnswerRefused { payment: Amount(0), .. },
             ) => invalid("the payment is zero"),
+            Self::Deploy(deploy) => deploy.check(),
             _ => Ok(()),
         }
     }
@@ -136,13 +156,22 @@ pub(crate) fn needs(steps: &[Step]) -> Needs {
         match step {
             Step::SendCoin { amount, .. } => needs.coin = *amount,
             Step::SendGas { amount, .. } => needs.gas = *amount,
-            Step::Call(call) => call.arguments.iter().for_each(|argument| needs.note(argument)),
+            Step::Call(call) => needs.note_all(call),
+            Step::Publish { .. } => {}
+            Step::Upgrade { authorize, commit, .. } => {
+                needs.note_all(authorize);
+                needs.note_all(commit);
+            }
         }
     }
     needs
 }
 
 impl Needs {
+    fn note_all(&mut self, call: &MoveCall) {
+        call.arguments.iter().for_each(|argument| self.note(argument));
+    }
+
     fn note(&mut self, argument: &Arg) {
         match argument {
             Arg::Read(id) | Arg::Write(id) => {
@@ -174,13 +203,19 @@ struct Commands<'a> {
 impl Commands<'_> {
     fn add(&mut self, step: Step) -> Result<(), ChainError> {
         match step {
-            Step::Call(MoveCall { module, function, arguments }) => {
-                let arguments: Result<_, _> =
-                    arguments.into_iter().map(|argument| self.argument(argument)).collect();
-                let (module, name) = (Identifier::from_static(module), Identifier::from_static(function));
-                let function = Function::new(self.inputs.package, module, name)
-                    .with_type_args(vec![self.inputs.types.coin.clone()]);
-                self.builder.move_call(function, arguments?);
+            Step::Call(call) => {
+                self.call(call, None)?;
+            }
+            Step::Publish { package, to } => {
+                let (modules, dependencies) = (package.bytecode().to_vec(), package.dependencies().to_vec());
+                let cap = self.builder.publish(modules, dependencies);
+                self.transfer(vec![cap], to);
+            }
+            Step::Upgrade { authorize, package, replaces, commit } => {
+                let ticket = self.call(authorize, None)?;
+                let (modules, dependencies) = (package.bytecode().to_vec(), package.dependencies().to_vec());
+                let receipt = self.builder.upgrade(modules, dependencies, replaces, ticket);
+                self.call(commit, Some(receipt))?;
             }
             Step::SendCoin { to, amount } => {
                 let coin = self.payment(amount)?;
@@ -194,6 +229,17 @@ impl Commands<'_> {
             }
         }
         Ok(())
+    }
+
+    /// `last` comes behind the call's own arguments.
+    fn call(&mut self, call: MoveCall, last: Option<Argument>) -> Result<Argument, ChainError> {
+        let MoveCall { generic, module, function, arguments } = call;
+        let arguments: Result<Vec<_>, _> =
+            arguments.into_iter().map(|argument| self.argument(argument)).collect();
+        let (module, name) = (Identifier::from_static(module), Identifier::from_static(function));
+        let types = if generic { vec![self.inputs.types.coin.clone()] } else { Vec::new() };
+        let function = Function::new(self.inputs.package, module, name).with_type_args(types);
+        Ok(self.builder.move_call(function, arguments?.into_iter().chain(last).collect()))
     }
 
     fn argument(&mut self, argument: Arg) -> Result<Argument, ChainError> {

@@ -5,6 +5,7 @@ mod level2;
 
 pub use level2::{Case, ClaimStep, DisputeCall, Shown, Target};
 
+use crate::DeployCall;
 use atoma_types::amount::UnitWeights;
 use atoma_types::onchain::{AuditTerms, Params, Selection};
 use atoma_types::{
@@ -138,6 +139,8 @@ pub enum Call {
     },
     Dispute(DisputeCall),
     Admin(AdminCall),
+    /// Publishing, making the market, upgrading.
+    Deploy(DeployCall),
     /// Sends the market's coin.
     TransferCoin {
         to: Address,
@@ -157,6 +160,8 @@ pub enum AdminCall {
     SetParams(Box<Params>),
     SetPaused(bool),
     DisableModel(ModelId),
+    /// Database, treasury and beacon to the package's version.
+    Migrate,
     PayFromTreasury {
         to: Address,
         amount: Amount,
@@ -300,6 +305,7 @@ impl Call {
             Self::OnClaim { step, .. } => step.name(),
             Self::Dispute(dispute) => dispute.name(),
             Self::Admin(admin) => admin.name(),
+            Self::Deploy(deploy) => deploy.name(),
             Self::TransferCoin { .. } => "transfer coin",
             Self::TransferGas { .. } => "transfer gas",
         }
@@ -312,6 +318,7 @@ impl AdminCall {
             Self::SetParams(_) => "set params",
             Self::SetPaused(_) => "set paused",
             Self::DisableModel(_) => "disable model",
+            Self::Migrate => "migrate",
             Self::PayFromTreasury { .. } => "pay from treasury",
         }
     }

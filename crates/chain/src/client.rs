@@ -132,6 +132,13 @@ impl Types {
 impl ChainClient {
     /// Checks that the chain answers and that the market's database is there, with this package and coin.
     pub async fn connect(deployment: Deployment) -> Result<Self, ChainError> {
+        let client = Self::open(deployment).await?;
+        client.check_market().await?;
+        Ok(client)
+    }
+
+    /// The same for whoever deploys: the market need not be there yet.
+    pub async fn open(deployment: Deployment) -> Result<Self, ChainError> {
         let types = Types::new(&deployment)?;
         let rpc = sui_rpc::Client::new(deployment.rpc_url.as_str())
             .map_err(|status| ChainError::Deployment { reason: format!("rpc url: {}", status.message()) })?
@@ -142,9 +149,7 @@ impl ChainClient {
             async move { rpc.ledger_client().get_service_info(pb::GetServiceInfoRequest::default()).await }
         });
         let info = info.await.map_err(|status| rpc_error(&deployment.rpc_url, &status))?.into_inner();
-        let client = Self::new(deployment, types, rpc, info.chain_id());
-        client.check_market().await?;
-        Ok(client)
+        Ok(Self::new(deployment, types, rpc, info.chain_id()))
     }
 
     pub fn deployment(&self) -> &Deployment {
@@ -154,6 +159,11 @@ impl ChainClient {
     /// Digest of the genesis checkpoint: which chain this is.
     pub fn chain_id(&self) -> &str {
         &self.inner.chain_id
+    }
+
+    /// What the network charges, in MIST a unit.
+    pub async fn reference_gas_price(&self) -> Result<u64, ChainError> {
+        Ok(self.gas_price().await?.mist)
     }
 
     /// `None` if it never existed or was deleted; an object of another type or market is an error.
@@ -455,7 +465,7 @@ fn reference(object: &Object) -> ObjectReference {
 }
 
 /// The bytes of an object that must be of this type.
-fn contents_of<'a>(object: &'a Object, expected: &StructTag) -> Result<&'a [u8], ChainError> {
+pub(crate) fn contents_of<'a>(object: &'a Object, expected: &StructTag) -> Result<&'a [u8], ChainError> {
     let found = match object.as_struct() {
         Some(data) if data.object_type() == expected => return Ok(data.contents()),
         Some(data) => data.object_type().to_string(),

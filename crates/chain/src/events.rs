@@ -205,6 +205,7 @@ mod tests {
             network: "test".to_owned(),
             rpc_url: "http://127.0.0.1:1".to_owned(),
             package: PACKAGE,
+            upgraded: None,
             db: Address::TWO,
             treasury: Address::THREE,
             beacon: Address::ZERO,

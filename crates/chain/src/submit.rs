@@ -3,7 +3,7 @@
 
 use crate::client::{decode, is_transient};
 use crate::events::contract_event;
-use crate::{ChainClient, ChainError, Created, Executed, SignedTransaction};
+use crate::{ChainClient, ChainError, Created, Deployment, Executed, SignedTransaction};
 use atoma_types::Address;
 use atoma_types::onchain::Abort;
 use std::time::Duration;
@@ -62,6 +62,17 @@ impl ChainClient {
             }
             pause.wait().await;
         }
+    }
+
+    /// Runs a signed transaction without sending it.
+    pub(crate) async fn try_out(&self, transaction: &SignedTransaction) -> Result<Outcome, ChainError> {
+        let request = pb::SimulateTransactionRequest::default()
+            .with_transaction(transaction.transaction().clone())
+            .with_read_mask(FieldMask::from_paths(READ.map(|field| format!("transaction.{field}"))))
+            .with_do_gas_selection(false);
+        let executed = self.simulate(request).await?.transaction.unwrap_or_default();
+        let effects: TransactionEffects = decode("effects", executed.effects().bcs().value())?;
+        Ok(Outcome { effects, executed })
     }
 
     async fn send_once(&self, transaction: &SignedTransaction) -> Result<pb::ExecutedTransaction, Status> {
@@ -154,7 +165,7 @@ impl Outcome {
     /// The effects as the caller wants them: a failed execution is an error.
     pub(crate) fn into_executed(self, chain: &ChainClient) -> Result<Executed, ChainError> {
         let digest = *self.effects.transaction_digest();
-        failure(self.effects.status(), chain.deployment().package, digest)?;
+        failure(self.effects.status(), chain.deployment(), digest)?;
         Ok(Executed {
             digest,
             checkpoint: self.executed.checkpoint,
@@ -224,11 +235,14 @@ pub(crate) fn owned_inputs(transaction: &Transaction) -> impl Iterator<Item = &O
 }
 
 /// A failed execution as an error.
-pub(crate) fn failure(status: &ExecutionStatus, package: Address, digest: Digest) -> Result<(), ChainError> {
+pub(crate) fn failure(status: &ExecutionStatus, on: &Deployment, digest: Digest) -> Result<(), ChainError> {
     let ExecutionStatus::Failure { error, .. } = status else { return Ok(()) };
     match error {
         ExecutionError::MoveAbort { location, code } => Err(ChainError::Abort {
-            abort: (location.package == package).then(|| Abort::from_code(*code)).flatten(),
+            abort: [on.package, on.code()]
+                .contains(&location.package)
+                .then(|| Abort::from_code(*code))
+                .flatten(),
             code: *code,
             module: location.module.to_string(),
             function: location.function_name.as_ref().map_or_else(String::new, ToString::to_string),

@@ -67,6 +67,11 @@ impl ChainClient {
         self.db_view("params", &[self.epoch().await?]).await
     }
 
+    /// The parameters that will hold in the next epoch, unless they are set again.
+    pub async fn next_params(&self) -> Result<Params, ChainError> {
+        self.db_view("params", &[self.epoch().await?.saturating_add(1)]).await
+    }
+
     /// What the treasury holds.
     pub async fn treasury(&self) -> Result<Amount, ChainError> {
         self.view("treasury", self.deployment().treasury, &[]).await
@@ -106,9 +111,15 @@ impl ChainClient {
         arguments: &[u64],
     ) -> Result<T, ChainError> {
         let transaction = self.view_call(function, object, arguments).await?;
-        let answer = self.simulate(transaction).await?;
+        let mask = ["transaction.effects", "command_outputs"];
+        let request = pb::SimulateTransactionRequest::default()
+            .with_transaction(transaction)
+            .with_read_mask(FieldMask::from_paths(mask))
+            .with_checks(pb::simulate_transaction_request::TransactionChecks::Disabled)
+            .with_do_gas_selection(false);
+        let answer = self.simulate(request).await?;
         let effects: TransactionEffects = decode("effects", answer.transaction().effects().bcs().value())?;
-        failure(effects.status(), self.deployment().package, *effects.transaction_digest())?;
+        failure(effects.status(), self.deployment(), *effects.transaction_digest())?;
         let output = answer.command_outputs.first().and_then(|outputs| outputs.return_values.first());
         decode(function, output.map_or(&[][..], |output| output.value().value()))
     }
@@ -124,7 +135,7 @@ impl ChainClient {
         inputs.extend(arguments.iter().map(|number| Input::Pure(number.to_le_bytes().to_vec())));
         let arguments = (0u16..).take(inputs.len()).map(Argument::Input).collect();
         let call = Command::MoveCall(MoveCall {
-            package: self.deployment().package,
+            package: self.deployment().code(),
             module: Identifier::from_static("views"),
             function: Identifier::from_static(function),
             type_arguments: vec![self.types().coin.clone()],
@@ -142,16 +153,10 @@ impl ChainClient {
         })
     }
 
-    async fn simulate(
+    pub(crate) async fn simulate(
         &self,
-        transaction: Transaction,
+        request: pb::SimulateTransactionRequest,
     ) -> Result<pb::SimulateTransactionResponse, ChainError> {
-        let mask = FieldMask::from_paths(["transaction.effects", "command_outputs"]);
-        let request = pb::SimulateTransactionRequest::default()
-            .with_transaction(transaction)
-            .with_read_mask(mask)
-            .with_checks(pb::simulate_transaction_request::TransactionChecks::Disabled)
-            .with_do_gas_selection(false);
         let answer = self.read(|mut rpc| {
             let request = request.clone();
             async move { rpc.execution_client().simulate_transaction(request).await }

@@ -27,6 +27,8 @@ const SUBMISSIONS: u32 = 6;
 /// what is used is paid.
 pub(crate) const BUDGET_UNITS: u64 = 50_000;
 const BUDGET_UNITS_PER_CALL: u64 = 10_000;
+/// For the deposit of a package, which is 7,600 MIST a byte.
+const BUDGET_MIST_PER_BYTE: u64 = 10_000;
 /// A budget varies by this part of it.
 const BUDGET_RANDOM_PART: u64 = 16;
 /// A transaction not executed by the end of the next epoch never will be.
@@ -110,7 +112,7 @@ impl Wallet {
         let budget = self.reserve_gas(chain, &mut lease, call.budget(price), needs.gas).await?;
         lease.market_out = needs.coin.0;
         let inputs = Inputs {
-            package: chain.deployment().package,
+            package: chain.deployment().code(),
             types: chain.types(),
             shared: &shared,
             held: &lease.held(),
@@ -133,13 +135,19 @@ impl Wallet {
         Ok(executed)
     }
 
+    /// What the call would do, tried with this wallet's coins; nothing is sent, and a draw falls otherwise.
+    pub async fn dry_run(&self, chain: &ChainClient, call: Call) -> Result<Executed, ChainError> {
+        let transaction = self.prepare(chain, call).await?;
+        chain.try_out(&transaction).await?.into_executed(chain)
+    }
+
     /// [`Wallet::prepare`] and [`Wallet::submit`], insisting for some minutes; prepares anew only if the
     /// first is provably dead. What must not be lost in a crash goes through `prepare`, a journal and
     /// `submit` instead.
     pub async fn execute(&self, chain: &ChainClient, call: Call) -> Result<Executed, ChainError> {
         let mut pause = ATTEMPT_PAUSE;
         for _ in 1..ATTEMPTS {
-            let transaction = self.prepare(chain, call.clone()).await?;
+            let transaction = Box::pin(self.prepare(chain, call.clone())).await?;
             match self.insist(chain, &transaction).await {
                 Err(ChainError::Dead { digest, reason }) => {
                     tracing::debug!(%digest, reason, call = call.name(), "preparing anew");
@@ -149,7 +157,7 @@ impl Wallet {
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        let transaction = self.prepare(chain, call).await?;
+        let transaction = Box::pin(self.prepare(chain, call)).await?;
         self.insist(chain, &transaction).await
     }
 
@@ -234,7 +242,8 @@ impl Call {
             _ => 1,
         };
         let units = BUDGET_UNITS.saturating_add(BUDGET_UNITS_PER_CALL.saturating_mul(calls));
-        units.saturating_mul(price.mist)
+        let stored = if let Self::Deploy(deploy) = self { deploy.bytes() } else { 0 };
+        units.saturating_mul(price.mist).saturating_add(BUDGET_MIST_PER_BYTE.saturating_mul(stored))
     }
 }
 

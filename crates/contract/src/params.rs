@@ -100,7 +100,7 @@ pub fn devnet() -> Params {
 }
 
 /// Aborts unless the parameters are within the bounds that no administrator can leave.
-pub(crate) fn check(params: &Params) -> Result {
+pub fn check(params: &Params) -> Result {
     check_windows(params)?;
     check_amounts(params)?;
     check_rates(params)?;
@@ -111,7 +111,7 @@ pub(crate) fn check(params: &Params) -> Result {
 
 /// Aborts unless `params` may follow `before`: the unit never changes; exit and timelock never get shorter,
 /// because what was bought under the longer ones may still be running.
-pub(crate) fn check_change(before: &Params, params: &Params) -> Result {
+pub fn check_change(before: &Params, params: &Params) -> Result {
     ensure(params.unit_ms == before.unit_ms, Abort::BadParams)?;
     ensure(params.exit_ms >= before.exit_ms, Abort::BadParams)?;
     ensure(params.timelock_ms >= before.timelock_ms, Abort::BadParams)

@@ -39,7 +39,7 @@ pub struct Proposal {
 }
 
 /// `sui::package::UpgradeTicket`: must be used in the same transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpgradeTicket {
     pub cap: Address,
     pub package: Address,
@@ -48,7 +48,7 @@ pub struct UpgradeTicket {
 }
 
 /// `sui::package::UpgradeReceipt`: what publishing made of the ticket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpgradeReceipt {
     pub cap: Address,
     pub package: Address,

@@ -92,7 +92,7 @@ pub(crate) fn give(chain: &Chain, gift: Gift) -> Result<(Arc<Executed>, Vec<Give
 /// Makes the `Blob` object that certifies a stored blob, and returns its id.
 pub(crate) fn certify(chain: &Chain, blob: &BlobCertificate) -> Result<Address, FaucetError> {
     let executed = chain.submit_own(|ledger| sign(ledger, certificate(blob)?))?;
-    let tag = ObjectKind::Blob.tag(&usd());
+    let tag = ObjectKind::Blob.tag(WALRUS_PACKAGE, &usd());
     let is_blob = |object: &&Object| object.as_struct().is_some_and(|data| *data.object_type() == tag);
     executed.objects.iter().find(is_blob).map(Object::object_id).ok_or(FaucetError::Epochs)
 }

@@ -3,8 +3,8 @@
 //!
 //! Clients cannot tell it from a full node where they use it as one: real BCS transactions, real
 //! signatures, gas, object versions, effects, events, checkpoints. It has no consensus, no validators and
-//! no Move VM: the market's package runs as the functions of `atoma-contract`, and no other package can be
-//! published. It never holds a key of anybody but its faucet, and never decides what the contract decides.
+//! no Move VM: the market's package runs as the functions of `atoma-contract`, however often it is published or
+//! upgraded, and no other package can be. It never holds a key of anybody but its faucet, and never decides what the contract decides.
 //!
 //! Start with [`spawn`]; inside with `ledger` (pure: objects, execution, checkpoints), `package` (what can
 //! be called), `chain` (one writer, the journal, time), then the shells: `service`, `http`, `store`.
@@ -47,6 +47,11 @@ const NETWORK: &str = "devnet";
 const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
 /// How long [`Devnet::shutdown`] waits for requests to end.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// Modules that a package must have to be taken for the market's when it is published.
+pub fn market_modules() -> Vec<&'static str> {
+    package::modules(PACKAGE)
+}
 
 /// How to run a devnet.
 #[derive(Clone, Debug)]
@@ -244,13 +249,15 @@ fn open(config: Config) -> Result<Chain, StartError> {
 
 fn deployment(chain: &Chain, rpc_url: String) -> Result<Deployment, GenesisError> {
     let ledger = chain.read();
+    let [db, treasury, beacon] = ledger.genesis().market_ids()?;
     Ok(Deployment {
         network: NETWORK.to_owned(),
         rpc_url,
         package: PACKAGE,
-        db: ledger.world().db.id,
-        treasury: ledger.genesis().treasury()?,
-        beacon: ledger.world().beacon.id,
+        upgraded: None,
+        db,
+        treasury,
+        beacon,
         walrus_package: WALRUS_PACKAGE,
         walrus_system: package::WALRUS_SYSTEM,
         coin_type: package::usd().to_string(),

@@ -5,6 +5,7 @@ pub mod abort;
 pub mod deployment;
 pub mod event;
 pub mod object;
+pub mod package;
 
 pub use abort::Abort;
 pub use deployment::Deployment;
@@ -14,3 +15,4 @@ pub use object::{
     Dispute, DisputeState, Disputed, Due, Model, Node, Params, PendingParams, Queued, Reserve,
     SLOTS_PER_PAGE, Seal, Seat, SeatState, Selection, Slot, Stack, Subscription, Surcharge, Task,
 };
+pub use package::{PACKAGE_BYTES_MAX, Package};

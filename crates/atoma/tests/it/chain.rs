@@ -6,15 +6,19 @@ use std::process::{Child, Stdio};
 use tempfile::tempdir;
 
 /// A devnet in its own process, stopped when dropped.
-struct Devnet {
+pub(crate) struct Devnet {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Devnet {
     fn start(home: &Path) -> Self {
+        Self::start_with(home, &[])
+    }
+
+    pub(crate) fn start_with(home: &Path, more: &[&str]) -> Self {
         let mut command = atoma(home);
-        command.args(["devnet", "run", "--ephemeral", "--port", "0"]).stdout(Stdio::piped());
+        command.args(["devnet", "run", "--ephemeral", "--port", "0"]).args(more).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = lines.next().unwrap().unwrap();

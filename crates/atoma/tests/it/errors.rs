@@ -6,9 +6,10 @@ fn help_teaches_and_succeeds() {
     let home = tempdir().unwrap();
     let help = run(home.path(), &["--help"]);
     assert_eq!(help.status.code(), Some(0));
-    for command in
-        ["dev", "demo", "chat", "connect", "wallet", "node", "gateway", "devnet", "stack", "receipt", "model"]
-    {
+    for command in [
+        "dev", "demo", "chat", "connect", "wallet", "node", "gateway", "devnet", "stack", "receipt", "model",
+        "contract",
+    ] {
         assert!(text(&help.stdout).contains(&format!("\n  {command} ")), "{command}");
         let own = run(home.path(), &[command, "--help"]);
         assert_eq!(own.status.code(), Some(0), "{command}");

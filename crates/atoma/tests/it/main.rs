@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod chain;
+mod contract;
 mod errors;
 mod wallet;
 
@@ -11,9 +12,15 @@ use std::process::{Command, Output};
 /// The program with its own empty home folder and nothing from the environment.
 fn atoma(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_atoma"));
-    for variable in
-        ["ATOMA_RPC_URL", "ATOMA_DEPLOYMENT", "ATOMA_BASE_URL", "ATOMA_API_KEY", "ATOMA_WALLET", "ATOMA_LOG"]
-    {
+    for variable in [
+        "ATOMA_RPC_URL",
+        "ATOMA_DEPLOYMENT",
+        "ATOMA_BASE_URL",
+        "ATOMA_API_KEY",
+        "ATOMA_WALLET",
+        "ATOMA_LOG",
+        "ATOMA_NETWORK",
+    ] {
         command.env_remove(variable);
     }
     command.env("ATOMA_HOME", home);

@@ -11,13 +11,15 @@ use atoma_types::{Address, Amount, NodeId, Signed, Voucher};
 use serde::Serialize;
 
 pub(crate) struct MoveCall {
+    /// Whether it takes the coin type, as all but one do.
+    pub(crate) generic: bool,
     pub(crate) module: &'static str,
     pub(crate) function: &'static str,
     pub(crate) arguments: Vec<Arg>,
 }
 
-fn call(module: &'static str, function: &'static str) -> MoveCall {
-    MoveCall { module, function, arguments: Vec::new() }
+pub(crate) fn call(module: &'static str, function: &'static str) -> MoveCall {
+    MoveCall { generic: true, module, function, arguments: Vec::new() }
 }
 
 impl MoveCall {
@@ -26,11 +28,11 @@ impl MoveCall {
         self
     }
 
-    fn read(self, id: Address) -> Self {
+    pub(crate) fn read(self, id: Address) -> Self {
         self.arg(Arg::Read(id))
     }
 
-    fn write(self, id: Address) -> Self {
+    pub(crate) fn write(self, id: Address) -> Self {
         self.arg(Arg::Write(id))
     }
 
@@ -38,7 +40,7 @@ impl MoveCall {
         self.held(Held::Node(node))
     }
 
-    fn held(self, held: Held) -> Self {
+    pub(crate) fn held(self, held: Held) -> Self {
         self.arg(Arg::Held(held))
     }
 
@@ -46,11 +48,11 @@ impl MoveCall {
         self.arg(Arg::Coin(amount))
     }
 
-    fn clock(self) -> Self {
+    pub(crate) fn clock(self) -> Self {
         self.read(CLOCK)
     }
 
-    fn pure<T: Serialize + ?Sized>(self, value: &T) -> Self {
+    pub(crate) fn pure<T: Serialize + ?Sized>(self, value: &T) -> Self {
         #[expect(clippy::expect_used, reason = "BCS of ids, amounts and strings into memory cannot fail")]
         let bytes = bcs::to_bytes(value).expect("plain value");
         self.arg(Arg::Pure(bytes))
@@ -151,7 +153,17 @@ impl Call {
             Self::Beat => call("beacon", "beat").read(db).write(on.beacon).read(RANDOM).clock(),
             Self::OnClaim { target, step } => step.step(target, on),
             Self::Dispute(dispute) => dispute.step(on),
+            Self::Admin(AdminCall::Migrate) => {
+                let of = |function| call("admin", function).write(db);
+                let all = [
+                    of("migrate").held(Held::Admin),
+                    of("migrate_treasury").write(treasury),
+                    of("migrate_beacon").write(on.beacon),
+                ];
+                return all.into_iter().map(Step::Call).collect();
+            }
             Self::Admin(admin) => admin.step(on),
+            Self::Deploy(deploy) => return deploy.steps(on),
         };
         vec![Step::Call(one)]
     }
@@ -229,6 +241,7 @@ impl AdminCall {
             Self::SetParams(params) => call("set_params", on.db).pure(&params.values()),
             Self::SetPaused(paused) => call("set_paused", on.db).pure(paused),
             Self::DisableModel(model) => call("disable_model", on.db).pure(model),
+            Self::Migrate => call("migrate", on.db),
             Self::PayFromTreasury { to, amount } => {
                 call("pay_from_treasury", on.treasury).pure(to).pure(amount)
             }

@@ -4,7 +4,7 @@ use super::{Ledger, genesis, object};
 use crate::package::{ObjectKind, usd};
 use atoma_contract::Treasury;
 use atoma_types::onchain::{Dispute, Stack};
-use sui_sdk_types::StructTag;
+use sui_sdk_types::{Object, TypeTag};
 
 /// All coins of a network, in MIST and in base units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,37 +28,25 @@ pub struct Unbalanced(pub Totals);
 
 impl Ledger {
     pub(crate) fn audit(&self) -> Result<Totals, Unbalanced> {
-        let (sui, usd) = (object::sui(), usd());
-        let tag_of = |kind: ObjectKind| kind.tag(&usd);
-        let [stack, dispute, treasury]: [StructTag; 3] =
-            [ObjectKind::Stack, ObjectKind::Dispute, ObjectKind::Treasury].map(tag_of);
         let mut totals = Totals {
             sui_supply: self.burned,
             sui_deposits: 0,
             sui_burned: self.burned,
-            usd_supply: u128::from(self.world.db.pool.0),
+            usd_supply: 0,
             usd_coins: 0,
         };
+        let (sui, usd) = (object::sui(), usd());
         for object in self.objects() {
             totals.sui_deposits += u128::from(object.storage_rebate());
-            let Some(data) = object.as_struct() else { continue };
             match object::coin(object) {
                 Some((coin, balance)) if *coin == sui => totals.sui_supply += u128::from(balance),
                 Some((coin, balance)) if *coin == usd => totals.usd_coins += u128::from(balance),
-                _ if *data.object_type() == stack => {
-                    let held = bcs::from_bytes::<Stack>(data.contents()).map_or(0, |stack| stack.balance.0);
-                    totals.usd_supply += u128::from(held);
-                }
-                _ if *data.object_type() == dispute => {
-                    let held = bcs::from_bytes::<Dispute>(data.contents()).map_or(0, |held| held.balance.0);
-                    totals.usd_supply += u128::from(held);
-                }
-                _ if *data.object_type() == treasury => {
-                    let held = bcs::from_bytes::<Treasury>(data.contents())
-                        .map_or(0, |held| u128::from(held.balance.0) + u128::from(held.burned.0));
-                    totals.usd_supply += held;
-                }
-                _ => {}
+                Some(_) => {}
+                None => match self.held(object) {
+                    Some((coin, held)) if coin == sui => totals.sui_supply += held,
+                    Some((coin, held)) if coin == usd => totals.usd_supply += held,
+                    _ => {}
+                },
             }
         }
         totals.sui_supply += totals.sui_deposits;
@@ -68,5 +56,28 @@ impl Ledger {
             true => Ok(totals),
             false => Err(Unbalanced(totals)),
         }
+    }
+    /// What an object of a market holds, and of which coin.
+    fn held(&self, object: &Object) -> Option<(TypeTag, u128)> {
+        let data = object.as_struct()?;
+        let tag = data.object_type();
+        let coin = tag.type_params().first()?.clone();
+        let package = *tag.address();
+        let is = |kind: ObjectKind| *tag == kind.tag(package, &coin);
+        let held = if self.world.origin(package) != package || !self.world.packages.contains_key(&package) {
+            return None;
+        } else if is(ObjectKind::Db) {
+            u128::from(self.world.dbs.get(&object.object_id())?.pool.0)
+        } else if is(ObjectKind::Stack) {
+            u128::from(bcs::from_bytes::<Stack>(data.contents()).ok()?.balance.0)
+        } else if is(ObjectKind::Dispute) {
+            u128::from(bcs::from_bytes::<Dispute>(data.contents()).ok()?.balance.0)
+        } else if is(ObjectKind::Treasury) {
+            let treasury = bcs::from_bytes::<Treasury>(data.contents()).ok()?;
+            u128::from(treasury.balance.0) + u128::from(treasury.burned.0)
+        } else {
+            return None;
+        };
+        Some((coin, held))
     }
 }

@@ -10,9 +10,9 @@ use atoma_types::Hash32;
 use std::collections::{BTreeMap, BTreeSet};
 use sui_sdk_types::{
     Address, BalanceChange, ChangedObject, Digest, ExecutionError, ExecutionStatus, GasCostSummary,
-    IdOperation, Input, Object, ObjectIn, ObjectOut, Owner, ProgrammableTransaction, Transaction,
-    TransactionEffects, TransactionEffectsV2, TransactionEvents, TypeTag, UnchangedConsensusKind,
-    UnchangedConsensusObject, Version,
+    IdOperation, Input, MovePackage, Object, ObjectData, ObjectIn, ObjectOut, Owner, ProgrammableTransaction,
+    Transaction, TransactionEffects, TransactionEffectsV2, TransactionEvents, TypeTag,
+    UnchangedConsensusKind, UnchangedConsensusObject, Version,
 };
 
 /// Balance of the coin that stands in for gas in a dry run without one.
@@ -124,6 +124,7 @@ struct Execution<'a> {
 struct After {
     status: ExecutionStatus,
     slots: BTreeMap<Address, Slot>,
+    packages: Vec<MovePackage>,
     events: TransactionEvents,
     world: Option<World>,
     returns: Vec<Vec<(TypeTag, Vec<u8>)>>,
@@ -222,7 +223,7 @@ impl<'a> Execution<'a> {
             slots,
             self.values.clone(),
             self.gas_id,
-            self.ledger.world(),
+            self.ledger,
         );
         runtime.run()?;
         let returns = runtime.returns();
@@ -236,8 +237,8 @@ impl<'a> Execution<'a> {
             std::borrow::Cow::Owned(world) => Some(world),
             std::borrow::Cow::Borrowed(_) => None,
         };
-        let events = TransactionEvents(runtime.events);
-        Ok(After { status: ExecutionStatus::Success, slots, events, world, returns })
+        let (events, packages) = (TransactionEvents(runtime.events), runtime.packages);
+        Ok(After { status: ExecutionStatus::Success, slots, packages, events, world, returns })
     }
 
     /// The private copy of the inputs that a run works on; all gas coins in one.
@@ -293,6 +294,7 @@ impl<'a> Execution<'a> {
         let after = After {
             status: ExecutionStatus::Failure { error: *failure.error, command: failure.command },
             slots: self.slots(self.gas_balance),
+            packages: Vec::new(),
             events: TransactionEvents(Vec::new()),
             world: None,
             returns: Vec::new(),
@@ -317,6 +319,7 @@ impl<'a> Execution<'a> {
     fn written(&self, after: &After) -> Vec<Object> {
         let previous = self.context.digest;
         let changed = after.slots.iter().filter(|(id, _)| !self.readonly.contains_key(*id));
+        let packages = after.packages.iter().map(|package| object::package(package.clone(), previous));
         changed
             .filter_map(|(id, slot)| {
                 let owner = match slot.holder {
@@ -329,6 +332,7 @@ impl<'a> Execution<'a> {
                 };
                 slot.body.clone().seal(self.lamport, owner, previous)
             })
+            .chain(packages)
             .collect()
     }
 
@@ -376,7 +380,12 @@ impl<'a> Execution<'a> {
         };
         let writes = written.iter().map(|object| {
             let object_id = object.object_id();
-            let output_state = ObjectOut::ObjectWrite { digest: object.digest(), owner: *object.owner() };
+            let output_state = match object.data() {
+                ObjectData::Package(package) => {
+                    ObjectOut::PackageWrite { version: package.version, digest: object.digest() }
+                }
+                _ => ObjectOut::ObjectWrite { digest: object.digest(), owner: *object.owner() },
+            };
             let id_operation = match self.mutable.contains_key(&object_id) {
                 true => IdOperation::None,
                 false => IdOperation::Created,

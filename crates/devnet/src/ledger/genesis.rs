@@ -7,6 +7,7 @@ use atoma_contract::{AdminCap, TxContext, admin};
 use atoma_types::onchain::{Abort, Params};
 use atoma_types::{Address, Hash32};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use sui_crypto::ed25519::Ed25519PrivateKey;
 use sui_sdk_types::{
@@ -81,9 +82,10 @@ impl Genesis {
         Ok(Market { cap, made, ctx })
     }
 
-    /// Id of the treasury.
-    pub(crate) fn treasury(&self) -> Result<Address, GenesisError> {
-        Ok(self.market()?.made.treasury.id)
+    /// The first market's database, treasury and beacon.
+    pub(crate) fn market_ids(&self) -> Result<[Address; 3], GenesisError> {
+        let made = self.market()?.made;
+        Ok([made.db.id, made.treasury.id, made.beacon.id])
     }
 
     pub(super) fn objects(&self) -> Result<(Vec<Object>, World), GenesisError> {
@@ -91,7 +93,7 @@ impl Genesis {
         let (coin, faucet, admin) =
             (usd(), Owner::Address(self.faucet_address()), Owner::Address(self.admin()));
         let shared = Owner::Shared(1);
-        let body = |kind: ObjectKind, contents| Body { tag: kind.tag(&coin), contents };
+        let body = |kind: ObjectKind, contents| Body { tag: kind.tag(PACKAGE, &coin), contents };
         let db_body = body(ObjectKind::Db, db.header_bytes()?);
         let treasury_body = body(ObjectKind::Treasury, bcs::to_bytes(&treasury)?);
         let beacon_body = body(ObjectKind::Beacon, beacon.header_bytes()?);
@@ -100,7 +102,7 @@ impl Genesis {
         let upgrade_body = body(ObjectKind::UpgradeCap, bcs::to_bytes(&upgrade)?);
         let system_body = body(ObjectKind::System, bcs::to_bytes(&System::first())?);
         let random = Body {
-            tag: ObjectKind::Random.tag(&coin),
+            tag: ObjectKind::Random.tag(PACKAGE, &coin),
             contents: bcs::to_bytes(&(RANDOM, Address::derive_id(Self::digest(), 1_000), 1u64))?,
         };
         let gas = Body::coin(ctx.fresh_id(), object::sui(), SUI_SUPPLY);
@@ -127,7 +129,12 @@ impl Genesis {
         for id in [Address::from_static("0x1"), Address::TWO, PACKAGE, USD_PACKAGE, WALRUS_PACKAGE] {
             objects.push(package(id));
         }
-        Ok((objects, World { db: Arc::new(db), beacon: Arc::new(beacon) }))
+        let world = World {
+            packages: BTreeMap::from([(PACKAGE, PACKAGE)]),
+            dbs: BTreeMap::from([(db.id, Arc::new(db))]),
+            beacons: BTreeMap::from([(beacon.id, Arc::new(beacon))]),
+        };
+        Ok((objects, world))
     }
 }
 
@@ -202,7 +209,7 @@ fn package(id: Address) -> Object {
         version: 1,
         modules,
         type_origin_table: Vec::new(),
-        linkage_table: std::collections::BTreeMap::new(),
+        linkage_table: BTreeMap::new(),
     };
     Object::new(ObjectData::Package(package), Owner::Immutable, Genesis::digest(), 0)
 }

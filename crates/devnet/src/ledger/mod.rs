@@ -10,6 +10,7 @@ pub(crate) mod execute;
 pub(crate) mod gas;
 pub(crate) mod genesis;
 pub(crate) mod object;
+mod publish;
 mod runtime;
 
 use crate::package::World;

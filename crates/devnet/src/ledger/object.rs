@@ -2,7 +2,8 @@
 
 use super::gas;
 use sui_sdk_types::{
-    Address, Digest, Identifier, MoveStruct, Object, ObjectData, Owner, StructTag, TypeTag, Version,
+    Address, Digest, Identifier, MovePackage, MoveStruct, Object, ObjectData, Owner, StructTag, TypeTag,
+    Version,
 };
 
 /// `0x6`, the shared clock.
@@ -35,6 +36,20 @@ impl Body {
         let data = ObjectData::Struct(MoveStruct::new(self.tag, public, version, self.contents)?);
         let unpriced = Object::new(data.clone(), owner, previous, 0);
         Some(Object::new(data, owner, previous, gas::storage_cost(&unpriced)))
+    }
+}
+
+/// A package, with its deposit.
+pub(crate) fn package(package: MovePackage, previous: Digest) -> Object {
+    let data = ObjectData::Package(package);
+    let unpriced = Object::new(data.clone(), Owner::Immutable, previous, 0);
+    Object::new(data, Owner::Immutable, previous, gas::storage_cost(&unpriced))
+}
+
+pub(crate) fn as_package(object: &Object) -> Option<&MovePackage> {
+    match object.data() {
+        ObjectData::Package(package) => Some(package),
+        _ => None,
     }
 }
 

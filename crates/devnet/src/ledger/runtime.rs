@@ -1,13 +1,14 @@
 //! Runs the commands of one programmable transaction over a private copy of its inputs.
 
+use super::Ledger;
 use super::object::Body;
-use crate::package::{self, By, Call, Operand, Param, World};
+use crate::package::{self, Brittle, By, Call, Operand, Param, World};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use sui_sdk_types::{
     Address, Argument, Command, CommandArgumentError, Digest, Event, ExecutionError, Identifier,
-    MakeMoveVector, MergeCoins, MoveCall, MoveLocation, ProgrammableTransaction, SplitCoins, TransferObjects,
-    TypeTag,
+    MakeMoveVector, MergeCoins, MoveCall, MoveLocation, MovePackage, ProgrammableTransaction, SplitCoins,
+    TransferObjects, TypeTag,
 };
 
 /// Why a transaction that was tried has no effect but its gas.
@@ -50,6 +51,8 @@ pub(super) enum Value {
     Pure(Vec<u8>),
     Object(Address),
     Data(TypeTag, Vec<u8>),
+    /// What must be handed on within the transaction.
+    Brittle(Brittle, Vec<u8>),
     Missing,
 }
 
@@ -65,20 +68,23 @@ pub(super) struct Context {
 }
 
 pub(super) struct Runtime<'a> {
-    context: Context,
+    pub(super) context: Context,
     programmable: &'a ProgrammableTransaction,
     gas: Address,
     inputs: Vec<Value>,
     results: Vec<Vec<Value>>,
-    next_id: u64,
+    pub(super) next_id: u64,
     pub(super) slots: BTreeMap<Address, Slot>,
     /// Gone in this run.
     deleted: BTreeSet<Address>,
     pub(super) events: Vec<Event>,
+    /// Published in this run.
+    pub(super) packages: Vec<MovePackage>,
+    pub(super) ledger: &'a Ledger,
     pub(super) world: Cow<'a, World>,
 }
 
-type Step<T> = Result<T, ExecutionError>;
+pub(super) type Step<T> = Result<T, ExecutionError>;
 
 fn bad(argument: usize, kind: CommandArgumentError) -> ExecutionError {
     ExecutionError::CommandArgumentError { argument: u16::try_from(argument).unwrap_or(u16::MAX), kind }
@@ -91,11 +97,22 @@ impl<'a> Runtime<'a> {
         slots: BTreeMap<Address, Slot>,
         inputs: Vec<Value>,
         gas: Address,
-        world: &'a World,
+        ledger: &'a Ledger,
     ) -> Self {
-        let (results, events) = (Vec::new(), Vec::new());
-        let (deleted, world) = (BTreeSet::new(), Cow::Borrowed(world));
-        Self { context, programmable, gas, inputs, results, next_id: 0, slots, deleted, events, world }
+        Self {
+            context,
+            programmable,
+            gas,
+            inputs,
+            results: Vec::new(),
+            next_id: 0,
+            slots,
+            deleted: BTreeSet::new(),
+            events: Vec::new(),
+            packages: Vec::new(),
+            ledger,
+            world: Cow::Borrowed(ledger.world()),
+        }
     }
 
     pub(super) fn run(&mut self) -> Result<(), Failure> {
@@ -126,6 +143,8 @@ impl<'a> Runtime<'a> {
             Command::TransferObjects(transfer) => self.transfer(transfer),
             Command::MakeMoveVector(make) => self.make_vector(make),
             Command::MoveCall(call) => self.call(call),
+            Command::Publish(publish) => self.publish(publish),
+            Command::Upgrade(upgrade) => self.upgrade(upgrade),
             _ => Err(ExecutionError::FeatureNotYetSupported),
         }
     }
@@ -195,7 +214,7 @@ impl<'a> Runtime<'a> {
     }
 
     fn call(&mut self, call: &MoveCall) -> Step<Vec<Value>> {
-        let found = package::find(call.package, call.module.as_str(), call.function.as_str());
+        let found = self.world.find(call.package, call.module.as_str(), call.function.as_str());
         let (index, function) = found.ok_or(ExecutionError::FunctionNotFound)?;
         if call.type_arguments.len() != function.type_arguments {
             return Err(ExecutionError::TypeArityMismatch);
@@ -205,10 +224,12 @@ impl<'a> Runtime<'a> {
         }
         let mut operands = Vec::new();
         for (index, (argument, param)) in call.arguments.iter().zip(function.params).enumerate() {
-            operands.push(self.operand(index, argument, *param, &call.type_arguments)?);
+            operands.push(self.operand(index, argument, *param, call)?);
         }
+        let package = self.world.origin(call.package);
         let outcome = package::call(Call {
             function,
+            package,
             operands,
             type_arguments: &call.type_arguments,
             world: &self.world,
@@ -220,19 +241,14 @@ impl<'a> Runtime<'a> {
             next_id: self.next_id,
         });
         let outcome = outcome.map_err(|code| abort(call, index, code))?;
-        Ok(self.absorb(outcome, &call.module))
+        Ok(self.absorb(outcome, package, &call.module))
     }
 
-    fn operand(
-        &mut self,
-        index: usize,
-        argument: &Argument,
-        param: Param,
-        types: &[TypeTag],
-    ) -> Step<Operand> {
+    fn operand(&mut self, index: usize, argument: &Argument, param: Param, call: &MoveCall) -> Step<Operand> {
         let (kind, by) = match param {
             Param::Object(kind, by) => (kind, by),
             Param::Pure(kind) => return self.pure_operand(index, argument, &kind.tag()),
+            Param::Brittle(kind) => return self.take_brittle(index, argument, kind).map(Operand::Pure),
         };
         let id = match by {
             By::Ref => self.borrow(index, argument, false)?,
@@ -240,7 +256,7 @@ impl<'a> Runtime<'a> {
             By::Value => self.take_any(index, argument)?,
         };
         let slot = self.slots.get(&id).ok_or(bad(index, CommandArgumentError::InvalidValueUsage))?;
-        if !kind.accepts(&slot.body.tag, types) {
+        if !kind.accepts(self.world.origin(call.package), &slot.body.tag, &call.type_arguments) {
             return Err(bad(index, CommandArgumentError::TypeMismatch));
         }
         let contents = slot.body.contents.clone();
@@ -259,7 +275,12 @@ impl<'a> Runtime<'a> {
         }
     }
 
-    fn absorb(&mut self, outcome: package::Outcome, module: &Identifier) -> Vec<Value> {
+    pub(super) fn absorb(
+        &mut self,
+        outcome: package::Outcome,
+        package: Address,
+        module: &Identifier,
+    ) -> Vec<Value> {
         self.next_id = outcome.next_id;
         for (id, contents) in outcome.updated {
             if let Some(slot) = self.slots.get_mut(&id) {
@@ -274,7 +295,7 @@ impl<'a> Runtime<'a> {
         }
         let sender = self.context.sender;
         self.events.extend(outcome.events.into_iter().map(|(type_, contents)| Event {
-            package_id: package::PACKAGE,
+            package_id: package,
             module: module.clone(),
             sender,
             type_,
@@ -283,13 +304,19 @@ impl<'a> Runtime<'a> {
         if let Some(world) = outcome.world {
             self.world = Cow::Owned(world);
         }
-        outcome.returns.into_iter().map(|(tag, bytes)| Value::Data(tag, bytes)).collect()
+        let ticket = Brittle::Ticket.tag();
+        let value = |(tag, bytes)| match tag == ticket {
+            true => Value::Brittle(Brittle::Ticket, bytes),
+            false => Value::Data(tag, bytes),
+        };
+        outcome.returns.into_iter().map(value).collect()
     }
 
-    /// Coins may not be dropped: whatever was split off must have found an owner.
+    /// Coins, caps and tickets may not be dropped: whatever was made must have found an owner.
     fn check_all_placed(&self) -> Result<(), Failure> {
         let in_hand = |value: &Value| match value {
             Value::Object(id) => self.slots.get(id).is_some_and(|slot| slot.holder == Holder::Hand),
+            Value::Brittle(..) => true,
             _ => false,
         };
         for (result, values) in (0u16..).zip(&self.results) {
@@ -336,7 +363,9 @@ impl<'a> Runtime<'a> {
                 Value::Object(id) => *id,
                 Value::Missing => return Err(ExecutionError::InputObjectDeleted),
                 Value::Pure(_) => return Err(bad(index, CommandArgumentError::InvalidUsageOfPureArgument)),
-                Value::Data(..) => return Err(bad(index, CommandArgumentError::TypeMismatch)),
+                Value::Data(..) | Value::Brittle(..) => {
+                    return Err(bad(index, CommandArgumentError::TypeMismatch));
+                }
             },
         };
         match self.slots.get(&id) {
@@ -375,6 +404,28 @@ impl<'a> Runtime<'a> {
         Ok(id)
     }
 
+    /// Moves a ticket or a receipt out of the result that it is.
+    pub(super) fn take_brittle(
+        &mut self,
+        index: usize,
+        argument: &Argument,
+        wanted: Brittle,
+    ) -> Step<Vec<u8>> {
+        let bytes = match self.value(index, argument)? {
+            Value::Brittle(found, bytes) if *found == wanted => bytes.clone(),
+            Value::Missing => return Err(bad(index, CommandArgumentError::InvalidValueUsage)),
+            _ => return Err(bad(index, CommandArgumentError::TypeMismatch)),
+        };
+        let (Argument::Result(result) | Argument::NestedResult(result, _)) = *argument else {
+            return Err(bad(index, CommandArgumentError::TypeMismatch));
+        };
+        // Only the one result of a call is brittle.
+        if let Some(values) = self.results.get_mut(usize::from(result)) {
+            values.fill(Value::Missing);
+        }
+        Ok(bytes)
+    }
+
     fn take_gas(&mut self, index: usize) -> Step<Address> {
         let id = self.object(index, &Argument::Gas)?;
         if let Some(slot) = self.slots.get_mut(&id) {
@@ -395,7 +446,7 @@ impl<'a> Runtime<'a> {
         }
     }
 
-    fn create(&mut self, body: Body, holder: Holder) {
+    pub(super) fn create(&mut self, body: Body, holder: Holder) {
         if let Some(id) = body.contents.get(..Address::LENGTH).and_then(|id| Address::from_bytes(id).ok()) {
             // What a call took by value and shared again has left its argument for good.
             let taken = self.deleted.remove(&id);
@@ -408,7 +459,7 @@ impl<'a> Runtime<'a> {
         self.deleted.insert(id);
     }
 
-    fn fresh_id(&mut self) -> Address {
+    pub(super) fn fresh_id(&mut self) -> Address {
         let id = Address::derive_id(self.context.digest, self.next_id);
         self.next_id += 1;
         id

@@ -10,7 +10,7 @@ mod stack;
 mod views;
 
 use super::signature::By::{Mut, Ref, Value};
-use super::signature::{Function, ObjectKind, Param, PureKind, Returns};
+use super::signature::{Brittle, Function, ObjectKind, Param, PureKind, Returns};
 use super::{Machine, PACKAGE, Step, walrus};
 use atoma_contract::audit::Proven;
 use atoma_contract::stack::Settlement;
@@ -34,6 +34,7 @@ const ADMIN_MUT: Param = Param::Object(ObjectKind::AdminCap, Mut);
 const NODE_BADGE: Param = Param::Object(ObjectKind::NodeBadge, Ref);
 const TASK_BADGE: Param = Param::Object(ObjectKind::TaskBadge, Ref);
 const UPGRADE_CAP: Param = Param::Object(ObjectKind::UpgradeCap, Value);
+const RECEIPT: Param = Param::Brittle(Brittle::Receipt);
 const UPGRADE_LOCK: Param = Param::Object(ObjectKind::UpgradeLock, Mut);
 const COIN: Param = Param::Object(ObjectKind::Coin, Value);
 const CLOCK: Param = Param::Object(ObjectKind::Clock, Ref);

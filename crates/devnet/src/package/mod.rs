@@ -6,15 +6,16 @@ mod signature;
 mod walrus;
 
 pub(crate) use functions::functions;
-pub(crate) use signature::{By, Function, ObjectKind, Param, is_valid, length_prefix};
+pub(crate) use signature::{Brittle, By, Function, ObjectKind, Param, is_valid, length_prefix};
 pub(crate) use walrus::System;
 
 use crate::ledger::object::{Body, tag};
-use atoma_contract::{AtomaDb, Beacon, Owned, TxContext};
+use atoma_contract::{AtomaDb, Beacon, Genesis, Owned, TxContext};
 use atoma_types::Address;
 use atoma_types::onchain::{Abort, Dispute, Stack};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use sui_sdk_types::{Digest, StructTag, TypeTag};
 
@@ -39,8 +40,40 @@ pub(crate) fn usd() -> TypeTag {
 /// What the contract stores and the objects' bytes do not show: the rows of their tables.
 #[derive(Clone, Debug)]
 pub(crate) struct World {
-    pub(crate) db: Arc<AtomaDb>,
-    pub(crate) beacon: Arc<Beacon>,
+    /// Every version of every package whose code this is, with the package in which its types are declared.
+    pub(crate) packages: BTreeMap<Address, Address>,
+    pub(crate) dbs: BTreeMap<Address, Arc<AtomaDb>>,
+    pub(crate) beacons: BTreeMap<Address, Arc<Beacon>>,
+}
+
+impl World {
+    /// Whether there is a package with this id, code or not.
+    pub(crate) fn has_package(&self, id: Address) -> bool {
+        let fixed = [USD_PACKAGE, WALRUS_PACKAGE, Address::TWO, Address::from_static("0x1")];
+        fixed.contains(&id) || self.packages.contains_key(&id)
+    }
+
+    /// Where the functions of a package are in the table: every package of the market's has the same.
+    pub(crate) fn code(&self, id: Address) -> Address {
+        if self.packages.contains_key(&id) { PACKAGE } else { id }
+    }
+
+    /// Where the types of a package are declared.
+    pub(crate) fn origin(&self, id: Address) -> Address {
+        self.packages.get(&id).copied().unwrap_or(id)
+    }
+
+    /// Position in its module and signature of a function.
+    pub(crate) fn find(
+        &self,
+        package: Address,
+        module: &str,
+        name: &str,
+    ) -> Option<(u16, &'static Function)> {
+        let code = self.code(package);
+        let of_module = functions().filter(|function| function.package == code && function.module == module);
+        (0u16..).zip(of_module).find(|(_, function)| function.name == name)
+    }
 }
 
 /// One checked argument.
@@ -52,6 +85,8 @@ pub(crate) enum Operand {
 /// One `MoveCall` with its surroundings.
 pub(crate) struct Call<'a> {
     pub(crate) function: &'static Function,
+    /// Where the types of the function's package are declared.
+    pub(crate) package: Address,
     pub(crate) operands: Vec<Operand>,
     pub(crate) type_arguments: &'a [TypeTag],
     pub(crate) world: &'a World,
@@ -77,12 +112,6 @@ pub(crate) struct Outcome {
     pub(crate) next_id: u64,
 }
 
-/// Position in its module and signature of a function of the package.
-pub(crate) fn find(package: Address, module: &str, name: &str) -> Option<(u16, &'static Function)> {
-    let of_module = functions().filter(|function| function.package == package && function.module == module);
-    (0u16..).zip(of_module).find(|(_, function)| function.name == name)
-}
-
 /// Modules of the package at `id`.
 pub(crate) fn modules(id: Address) -> Vec<&'static str> {
     let called = functions().filter(|function| function.package == id).map(|function| function.module);
@@ -103,6 +132,8 @@ pub(crate) fn call(call: Call<'_>) -> Result<Outcome, u64> {
     let coin = call.type_arguments.first().cloned().unwrap_or_else(usd);
     let mut machine = Machine {
         function: call.function,
+        package: call.package,
+        coin,
         operands: call.operands.into_iter(),
         world: call.world.clone(),
         world_changed: false,
@@ -114,12 +145,14 @@ pub(crate) fn call(call: Call<'_>) -> Result<Outcome, u64> {
         returns: Vec::new(),
     };
     (call.function.run)(&mut machine).map_err(Abort::code)?;
-    machine.finish(&coin).map_err(Abort::code)
+    machine.finish().map_err(Abort::code)
 }
 
 /// A running call, as the contract's adapters in [`functions`] see it: arguments in order, objects in and out.
 pub(crate) struct Machine {
     function: &'static Function,
+    package: Address,
+    coin: TypeTag,
     operands: std::vec::IntoIter<Operand>,
     world: World,
     world_changed: bool,
@@ -159,8 +192,8 @@ impl Machine {
     }
 
     fn db(&mut self) -> Step<Arc<AtomaDb>> {
-        self.skip()?;
-        Ok(self.world.db.clone())
+        let id = self.skip()?;
+        self.world.dbs.get(&id).cloned().ok_or(Abort::WrongDb)
     }
 
     /// A private copy of the database, to be handed back with [`Self::put_db`].
@@ -171,14 +204,14 @@ impl Machine {
     fn put_db(&mut self, db: AtomaDb) -> Step {
         let header = db.header_bytes().map_err(|_| Abort::Arithmetic)?;
         self.updated.push((db.id, header));
-        self.world.db = Arc::new(db);
+        self.world.dbs.insert(db.id, Arc::new(db));
         self.world_changed = true;
         Ok(())
     }
 
     fn beacon(&mut self) -> Step<Arc<Beacon>> {
-        self.skip()?;
-        Ok(self.world.beacon.clone())
+        let id = self.skip()?;
+        self.world.beacons.get(&id).cloned().ok_or(Abort::WrongDb)
     }
 
     /// A private copy of the beacon, to be handed back with [`Self::put_beacon`].
@@ -189,7 +222,7 @@ impl Machine {
     fn put_beacon(&mut self, beacon: Beacon) -> Step {
         let header = beacon.header_bytes().map_err(|_| Abort::Arithmetic)?;
         self.updated.push((beacon.id, header));
-        self.world.beacon = Arc::new(beacon);
+        self.world.beacons.insert(beacon.id, Arc::new(beacon));
         self.world_changed = true;
         Ok(())
     }
@@ -224,38 +257,56 @@ impl Machine {
 
     /// Makes an object; shared without an owner.
     fn create<T: Serialize>(&mut self, kind: ObjectKind, value: &T, owner: Option<Address>) -> Step {
-        let contents = encode(value)?;
-        self.created.push((Body { tag: kind.tag(&usd()), contents }, owner));
+        let body = self.body(kind, encode(value)?);
+        self.created.push((body, owner));
+        Ok(())
+    }
+
+    fn body(&self, kind: ObjectKind, contents: Vec<u8>) -> Body {
+        Body { tag: kind.tag(self.package, &self.coin), contents }
+    }
+
+    /// Shares the objects of a new market.
+    fn open_market(&mut self, made: Genesis) -> Step {
+        let Genesis { db, treasury, beacon } = made;
+        let header = |bytes: Result<Vec<u8>, bcs::Error>| bytes.map_err(|_| Abort::Arithmetic);
+        let db_body = self.body(ObjectKind::Db, header(db.header_bytes())?);
+        let beacon_body = self.body(ObjectKind::Beacon, header(beacon.header_bytes())?);
+        self.created.extend([(db_body, None), (beacon_body, None)]);
+        self.create(ObjectKind::Treasury, &treasury, None)?;
+        self.world.dbs.insert(db.id, Arc::new(db));
+        self.world.beacons.insert(beacon.id, Arc::new(beacon));
+        self.world_changed = true;
         Ok(())
     }
 
     fn give_back<T: Serialize>(&mut self, value: &T) -> Step {
-        let tag = self.function.returns.tag().ok_or(Abort::BadArgument)?;
+        let tag = self.function.returns.tag(self.package).ok_or(Abort::BadArgument)?;
         self.returns.push((tag, encode(value)?));
         Ok(())
     }
 
-    fn finish(self, coin: &TypeTag) -> Step<Outcome> {
-        let ctx = self.ctx;
+    fn finish(self) -> Step<Outcome> {
+        let (package, coin, ctx) = (self.package, &self.coin, self.ctx);
         let next_id = ctx.ids_created();
         let mut created = self.created;
         for transfer in ctx.transfers {
-            created.push((owned_body(transfer.object, coin)?, Some(transfer.to)));
+            created.push((owned_body(transfer.object, package, coin)?, Some(transfer.to)));
         }
         for stack in ctx.shared {
             let contents = encode(&stack)?;
-            created.push((Body { tag: ObjectKind::Stack.tag(coin), contents }, None));
+            created.push((Body { tag: ObjectKind::Stack.tag(package, coin), contents }, None));
         }
         for dispute in ctx.disputes {
             let contents = encode(&dispute)?;
-            created.push((Body { tag: ObjectKind::Dispute.tag(coin), contents }, None));
+            created.push((Body { tag: ObjectKind::Dispute.tag(package, coin), contents }, None));
         }
         let mut events = Vec::new();
         for event in ctx.events {
             let contents = event.contents().map_err(|_| Abort::Arithmetic)?;
             let name = sui_sdk_types::Identifier::new(event.name()).map_err(|_| Abort::BadArgument)?;
             let module = sui_sdk_types::Identifier::from_static(atoma_types::onchain::event::EVENT_MODULE);
-            events.push((StructTag::new(PACKAGE, module, name, Vec::new()), contents));
+            events.push((StructTag::new(package, module, name, Vec::new()), contents));
         }
         Ok(Outcome {
             updated: self.updated,
@@ -269,12 +320,13 @@ impl Machine {
     }
 }
 
-fn owned_body(object: Owned, coin: &TypeTag) -> Step<Body> {
+pub(crate) fn owned_body(object: Owned, package: Address, coin: &TypeTag) -> Step<Body> {
+    let body = |kind: ObjectKind, contents| Body { tag: kind.tag(package, coin), contents };
     Ok(match object {
         Owned::Coin(held) => Body::coin(held.id, coin.clone(), held.balance.0),
-        Owned::NodeBadge(badge) => Body { tag: ObjectKind::NodeBadge.tag(coin), contents: encode(&badge)? },
-        Owned::TaskBadge(badge) => Body { tag: ObjectKind::TaskBadge.tag(coin), contents: encode(&badge)? },
-        Owned::AdminCap(cap) => Body { tag: ObjectKind::AdminCap.tag(coin), contents: encode(&cap)? },
+        Owned::NodeBadge(badge) => body(ObjectKind::NodeBadge, encode(&badge)?),
+        Owned::TaskBadge(badge) => body(ObjectKind::TaskBadge, encode(&badge)?),
+        Owned::AdminCap(cap) => body(ObjectKind::AdminCap, encode(&cap)?),
     })
 }
 
@@ -288,9 +340,6 @@ fn encode<T: Serialize>(value: &T) -> Step<Vec<u8>> {
 
 /// A readable form of an object or event of the package, for the `json` fields of the RPC.
 pub(crate) fn render(tag: &StructTag, contents: &[u8]) -> Option<serde_json::Value> {
-    if *tag.address() != PACKAGE {
-        return None;
-    }
     if tag.module().as_str() == atoma_types::onchain::event::EVENT_MODULE {
         let event = atoma_types::onchain::Event::decode(tag.name().as_str(), contents)?.ok()?;
         let mut value = serde_json::to_value(event).ok()?;

@@ -1,6 +1,6 @@
 //! Signatures of the package's functions, and which bytes are a valid value of a type.
 
-use super::{Machine, PACKAGE, WALRUS_PACKAGE, usd};
+use super::{Machine, WALRUS_PACKAGE, usd};
 use crate::ledger::object::tag;
 use atoma_types::Address;
 use atoma_types::onchain::Abort;
@@ -24,19 +24,21 @@ pub(crate) struct Function {
 pub(crate) enum Returns {
     Nothing,
     U64,
+    Ticket,
     /// One struct of the package: module and name.
     One(&'static str, &'static str),
     Many(&'static str, &'static str),
 }
 
 impl Returns {
-    pub(crate) fn tag(self) -> Option<TypeTag> {
+    pub(crate) fn tag(self, package: Address) -> Option<TypeTag> {
         match self {
             Self::Nothing => None,
+            Self::Ticket => Some(Brittle::Ticket.tag()),
             Self::U64 => Some(TypeTag::U64),
-            Self::One(module, name) => Some(tag(PACKAGE, module, name, Vec::new()).into()),
+            Self::One(module, name) => Some(tag(package, module, name, Vec::new()).into()),
             Self::Many(module, name) => {
-                Some(TypeTag::Vector(Box::new(tag(PACKAGE, module, name, Vec::new()).into())))
+                Some(TypeTag::Vector(Box::new(tag(package, module, name, Vec::new()).into())))
             }
         }
     }
@@ -71,19 +73,19 @@ pub(crate) enum ObjectKind {
 }
 
 impl ObjectKind {
-    /// The type for coin type `coin`.
-    pub(crate) fn tag(self, coin: &TypeTag) -> StructTag {
+    /// The type of the market's package `package`, for coin type `coin`.
+    pub(crate) fn tag(self, package: Address, coin: &TypeTag) -> StructTag {
         match self {
-            Self::Db => tag(PACKAGE, "db", "AtomaDb", vec![coin.clone()]),
-            Self::Treasury => tag(PACKAGE, "treasury", "Treasury", vec![coin.clone()]),
-            Self::Beacon => tag(PACKAGE, "beacon", "Beacon", Vec::new()),
-            Self::Stack => tag(PACKAGE, "stack", "Stack", vec![coin.clone()]),
-            Self::Dispute => tag(PACKAGE, "dispute", "Dispute", vec![coin.clone()]),
-            Self::AdminCap => tag(PACKAGE, "admin", "AdminCap", Vec::new()),
-            Self::NodeBadge => tag(PACKAGE, "node", "NodeBadge", Vec::new()),
-            Self::TaskBadge => tag(PACKAGE, "task", "TaskBadge", Vec::new()),
+            Self::Db => tag(package, "db", "AtomaDb", vec![coin.clone()]),
+            Self::Treasury => tag(package, "treasury", "Treasury", vec![coin.clone()]),
+            Self::Beacon => tag(package, "beacon", "Beacon", Vec::new()),
+            Self::Stack => tag(package, "stack", "Stack", vec![coin.clone()]),
+            Self::Dispute => tag(package, "dispute", "Dispute", vec![coin.clone()]),
+            Self::AdminCap => tag(package, "admin", "AdminCap", Vec::new()),
+            Self::NodeBadge => tag(package, "node", "NodeBadge", Vec::new()),
+            Self::TaskBadge => tag(package, "task", "TaskBadge", Vec::new()),
             Self::UpgradeCap => tag(Address::TWO, "package", "UpgradeCap", Vec::new()),
-            Self::UpgradeLock => tag(PACKAGE, "upgrade", "UpgradeLock", Vec::new()),
+            Self::UpgradeLock => tag(package, "upgrade", "UpgradeLock", Vec::new()),
             Self::Coin => StructTag::coin(coin.clone()),
             Self::Clock => tag(Address::TWO, "clock", "Clock", Vec::new()),
             Self::Random => tag(Address::TWO, "random", "Random", Vec::new()),
@@ -92,9 +94,9 @@ impl ObjectKind {
         }
     }
 
-    pub(crate) fn accepts(self, found: &StructTag, types: &[TypeTag]) -> bool {
+    pub(crate) fn accepts(self, package: Address, found: &StructTag, types: &[TypeTag]) -> bool {
         let coin = types.first().cloned().unwrap_or_else(usd);
-        *found == self.tag(&coin)
+        *found == self.tag(package, &coin)
     }
 }
 
@@ -133,6 +135,24 @@ impl PureKind {
 pub(crate) enum Param {
     Object(ObjectKind, By),
     Pure(PureKind),
+    Brittle(Brittle),
+}
+
+/// Structs of `0x2::package` that no object holds and nobody may drop: an upgrade within one transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Brittle {
+    Ticket,
+    Receipt,
+}
+
+impl Brittle {
+    pub(crate) fn tag(self) -> TypeTag {
+        let name = match self {
+            Self::Ticket => "UpgradeTicket",
+            Self::Receipt => "UpgradeReceipt",
+        };
+        tag(Address::TWO, "package", name, Vec::new()).into()
+    }
 }
 
 /// Whether `bytes` are exactly one BCS value of a plain type.

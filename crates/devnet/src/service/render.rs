@@ -107,8 +107,9 @@ fn effects(executed: &Executed) -> pb::TransactionEffects {
     let types: BTreeMap<String, String> = executed
         .objects
         .iter()
-        .filter_map(|found| {
-            Some((found.object_id().to_string(), found.as_struct()?.object_type().to_string()))
+        .map(|found| {
+            let of_struct = found.as_struct().map(|data| data.object_type().to_string());
+            (found.object_id().to_string(), of_struct.unwrap_or_else(|| "package".to_owned()))
         })
         .collect();
     for change in message.changed_objects.iter_mut().chain(&mut message.gas_object) {

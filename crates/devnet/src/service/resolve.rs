@@ -3,7 +3,7 @@
 use crate::filter::address;
 use crate::ledger::execute::Mode;
 use crate::ledger::{Ledger, gas, object};
-use crate::package::{self, By, Param};
+use crate::package::{By, Param};
 use pb::argument::ArgumentKind;
 use pb::command::Command as CommandKind;
 use pb::input::{InputKind, Mutability};
@@ -50,7 +50,7 @@ fn parse(message: &pb::Transaction) -> Result<Transaction, Status> {
 fn fill_kind(ledger: &Ledger, message: &mut pb::Transaction) -> Result<(), Status> {
     let Some(kind) = message.kind.as_mut() else { return Ok(()) };
     let Some(Data::ProgrammableTransaction(programmable)) = kind.data.as_mut() else { return Ok(()) };
-    let written = written_inputs(&programmable.commands);
+    let written = written_inputs(ledger, &programmable.commands);
     for (index, input) in (0u32..).zip(&mut programmable.inputs) {
         fill_input(ledger, input, written.contains(&index))?;
     }
@@ -61,12 +61,13 @@ fn fill_kind(ledger: &Ledger, message: &mut pb::Transaction) -> Result<(), Statu
 }
 
 /// Inputs that some call takes mutably or by value; calls to functions we do not know count as mutable.
-fn written_inputs(commands: &[pb::Command]) -> BTreeSet<u32> {
+fn written_inputs(ledger: &Ledger, commands: &[pb::Command]) -> BTreeSet<u32> {
     let mut written = BTreeSet::new();
     for command in commands {
         let Some(CommandKind::MoveCall(call)) = &command.command else { continue };
         let package = call.package().parse().unwrap_or(Address::ZERO);
-        let function = package::find(package, call.module(), call.function()).map(|(_, function)| function);
+        let function =
+            ledger.world().find(package, call.module(), call.function()).map(|(_, function)| function);
         for (position, argument) in call.arguments.iter().enumerate() {
             let reads = matches!(
                 function.and_then(|function| function.params.get(position)),

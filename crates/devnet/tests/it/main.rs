@@ -6,6 +6,7 @@ mod control;
 mod execute;
 mod market;
 mod money;
+mod publish;
 mod refuse;
 mod restart;
 mod simulate;

@@ -11,7 +11,11 @@ pub struct Deployment {
     pub network: String,
     /// gRPC endpoint of a full node.
     pub rpc_url: String,
+    /// As first published: types and events are its.
     pub package: Address,
+    /// Its newest version, if it was upgraded: calls go there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgraded: Option<Address>,
     pub db: Address,
     pub treasury: Address,
     pub beacon: Address,
@@ -19,4 +23,11 @@ pub struct Deployment {
     pub walrus_package: Address,
     pub walrus_system: Address,
     pub coin_type: String,
+}
+
+impl Deployment {
+    /// The package that calls go to.
+    pub fn code(&self) -> Address {
+        self.upgraded.unwrap_or(self.package)
+    }
 }

@@ -13,11 +13,11 @@ use atoma_types::amount::UnitWeights;
 use atoma_types::onchain::{Abort, AuditTerms};
 
 pub(super) static FUNCTIONS: &[Function] = &[
-    // The devnet's one cap has its market since the first moment, so this always aborts.
     public("admin", "create", &[ADMIN_MUT, U64S], |m| {
         let mut cap: AdminCap = m.object()?;
-        admin::create(&mut cap, &m.pure::<Vec<u64>>()?, &mut m.ctx)?;
-        Err(Abort::AlreadyDone)
+        let made = admin::create(&mut cap, &m.pure::<Vec<u64>>()?, &mut m.ctx)?;
+        m.put(cap.id, &cap)?;
+        m.open_market(made)
     }),
     public("admin", "set_params", &[DB_MUT, ADMIN, U64S], |m| {
         as_admin(m, |db, cap, m| admin::set_params(db, cap, &m.pure::<Vec<u64>>()?, &mut m.ctx))
@@ -64,6 +64,25 @@ pub(super) static FUNCTIONS: &[Function] = &[
             upgrade::propose(db, lock, cap, &m.pure::<Vec<u8>>()?, m.clock()?, &mut m.ctx)
         })
     }),
+    Function {
+        returns: Returns::Ticket,
+        ..public("upgrade", "authorize", &[DB, UPGRADE_LOCK, ADMIN, CLOCK], |m| {
+            let mut ticket = None;
+            on_lock(m, |db, lock, cap, m| {
+                ticket = Some(upgrade::authorize(db, lock, cap, m.clock()?, &mut m.ctx)?);
+                Ok(())
+            })?;
+            ticket.map_or(Err(Abort::NoProposal), |ticket| m.give_back(&ticket))
+        })
+    },
+    Function {
+        type_arguments: 0,
+        ..public("upgrade", "commit", &[UPGRADE_LOCK, RECEIPT], |m| {
+            let mut lock: UpgradeLock = m.object()?;
+            upgrade::commit(&mut lock, m.pure()?, &mut m.ctx)?;
+            m.put(lock.id, &lock)
+        })
+    },
     public("upgrade", "cancel", &[DB, UPGRADE_LOCK, ADMIN], |m| {
         on_lock(m, |db, lock, cap, m| upgrade::cancel(db, lock, cap, &mut m.ctx))
     }),

@@ -6,9 +6,6 @@ use crate::package::usd;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Only whoever publishes packages needs them, and nothing can be published here.
-const NOT_HERE: [&str; 2] = ["authorize", "commit"];
-
 /// A function in words: whether it is an entry, its name, and its parameters without the context.
 type Signature = (bool, String, Vec<String>);
 
@@ -30,7 +27,7 @@ fn ours() -> impl Iterator<Item = &'static Function> {
 fn of_table(function: &Function) -> Signature {
     let params = function.params.iter().map(|param| match *param {
         Param::Object(kind, by) => {
-            let tag = kind.tag(&usd());
+            let tag = kind.tag(PACKAGE, &usd());
             let generic = if tag.type_params().is_empty() { "" } else { "<T>" };
             let reference = match by {
                 Ref => "&",
@@ -39,6 +36,7 @@ fn of_table(function: &Function) -> Signature {
             };
             format!("{reference}{}{generic}", tag.name())
         }
+        Param::Brittle(kind) => kind.tag().to_string().split("::").last().unwrap().to_owned(),
         Param::Pure(PureKind::String) => "String".to_owned(),
         Param::Pure(kind) => kind.tag().to_string(),
     });
@@ -60,7 +58,7 @@ fn of_move(module: &str) -> Vec<Signature> {
             _ => continue,
         };
         let name = rest.split(['<', '(']).next().unwrap().to_owned();
-        if is_test || NOT_HERE.contains(&name.as_str()) {
+        if is_test {
             continue;
         }
         let (_, after) = source.get(at..).unwrap().split_once('(').unwrap();

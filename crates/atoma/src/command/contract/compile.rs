@@ -1,0 +1,117 @@
+//! The Move compiler, as another program: `sui` where there is one, else the same compiler as WebAssembly under
+//! Node.js. Both compile a copy in which Walrus is where it is on the network.
+
+use crate::output::Step;
+use anyhow::{Context, Result, bail};
+use atoma_types::Address;
+use atoma_types::onchain::Package;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use tokio::process::Command;
+
+/// Where Walrus is: the package that declares its types, and its newest version.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Walrus {
+    pub(super) original: Address,
+    pub(super) newest: Address,
+}
+
+/// What either compiler prints.
+#[derive(Deserialize)]
+struct Dump {
+    modules: Vec<String>,
+    dependencies: Vec<Address>,
+    digest: [u8; 32],
+}
+
+/// Compiles the package `atoma` in the folder `contracts`.
+pub(super) async fn package(contracts: &Path, walrus: Walrus) -> Result<Package> {
+    let copy = tempfile::tempdir().context("no folder for temporary files")?;
+    stage(contracts, copy.path(), walrus)
+        .with_context(|| format!("cannot read the package in {}", contracts.display()))?;
+    let root = copy.path().join("atoma");
+    let step = Step::start("compiling the package");
+    let mut sui = Command::new("sui");
+    sui.args(["move", "build", "--dump-bytecode-as-base64", "--path"]).arg(&root);
+    let output = match sui.kill_on_drop(true).output().await {
+        Err(error) if error.kind() == ErrorKind::NotFound => with_node(contracts, &root).await?,
+        output => output.context("cannot run `sui`")?,
+    };
+    drop(step);
+    read(&output)
+}
+
+async fn with_node(contracts: &Path, root: &Path) -> Result<Output> {
+    let tests = contracts.join("../tests/move");
+    let installed = tests.join("node_modules/@zktx.io/sui-move-builder").is_dir();
+    let mut node = Command::new("node");
+    node.arg(tests.join("run.mjs")).arg("dump").arg(root).kill_on_drop(true);
+    if !installed {
+        bail!("no Move compiler: install the Sui CLI, or Node.js 20 and run `npm ci` in {}", tests.display());
+    }
+    match node.output().await {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!("no Move compiler: install the Sui CLI, or Node.js 20 or newer")
+        }
+        output => output.context("cannot run `node`"),
+    }
+}
+
+fn read(output: &Output) -> Result<Package> {
+    if !output.status.success() {
+        let error = String::from_utf8_lossy(&output.stderr);
+        bail!("the package does not compile:\n{}", error.trim());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let json = text.lines().rev().find(|line| line.trim_start().starts_with('{'));
+    let dump: Dump = serde_json::from_str(json.context("the compiler printed no package")?)
+        .context("the compiler printed no package that can be read")?;
+    let modules = dump.modules.iter().map(|module| STANDARD.decode(module));
+    let package = Package::new(modules.collect::<Result<_, _>>()?, dump.dependencies)?;
+    if package.digest().0 != dump.digest {
+        bail!("the compiler's digest of the package is not this program's: one of them is wrong");
+    }
+    Ok(package)
+}
+
+/// Copies manifests and sources, and writes into Walrus's manifest where it is.
+fn stage(contracts: &Path, to: &Path, walrus: Walrus) -> std::io::Result<()> {
+    for package in ["atoma", "framework/MoveStdlib", "framework/Sui", "framework/Walrus"] {
+        let (from, to) = (contracts.join(package), to.join(package));
+        std::fs::create_dir_all(to.join("sources"))?;
+        let mut manifest = std::fs::read_to_string(from.join("Move.toml"))?;
+        if package.ends_with("Walrus") {
+            manifest = located(&manifest, walrus);
+        }
+        std::fs::write(to.join("Move.toml"), manifest)?;
+        for source in sources(&from.join("sources"))? {
+            if let Some(name) = source.file_name() {
+                std::fs::copy(&source, to.join("sources").join(name))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn sources(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let files = std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
+    let files: Vec<PathBuf> = files.collect::<Result<_, _>>()?;
+    Ok(files.into_iter().filter(|path| path.extension().is_some_and(|kind| kind == "move")).collect())
+}
+
+fn located(manifest: &str, walrus: Walrus) -> String {
+    let line = |line: &str| {
+        if line.starts_with("published-at = ") {
+            format!("published-at = \"{}\"\n", walrus.newest)
+        } else if line.starts_with("walrus = ") {
+            format!("walrus = \"{}\"\n", walrus.original)
+        } else {
+            format!("{line}\n")
+        }
+    };
+    manifest.lines().map(line).collect()
+}
