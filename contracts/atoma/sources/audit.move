@@ -8,7 +8,7 @@ module atoma::audit;
 use atoma::claim;
 use atoma::claim_state;
 use atoma::db::AtomaDb;
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::node::NodeBadge;
 use atoma::stack::Stack;
 use atoma::stack_state::StackState;

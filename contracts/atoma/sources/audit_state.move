@@ -2,12 +2,12 @@
 /// itself. How it ends is in `claim_state`.
 module atoma::audit_state;
 
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::limits;
-use atoma::math;
-use atoma::message;
-use atoma::params::Terms;
+use atoma_base::limits;
+use atoma_base::math;
+use atoma_base::message;
+use atoma_base::params::Terms;
 use std::bcs;
 use sui::hash;
 

@@ -7,13 +7,13 @@ use atoma::audit_state::{Self, Audit};
 use atoma::beacon::Beacon;
 use atoma::db::AtomaDb;
 use atoma::draw;
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::math;
-use atoma::message;
+use atoma_base::math;
+use atoma_base::message;
 use atoma::node;
-use atoma::params::{Self, Step, Terms};
-use atoma::slots;
+use atoma_base::params::{Self, Step, Terms};
+use atoma_base::slots;
 
 /// Units `(from_units, to_units]` of a channel.
 public struct Claim has copy, drop, store {
@@ -535,7 +535,7 @@ public(package) fun failed<T>(
     announce_outcome(terms, claim, FAILED);
     return_bond(terms, claim, &mut step);
     node::close_audit(db, terms.node());
-    db.node_mut(terms.node()).fault(FAILED_POINTS, ctx.epoch());
+    node::fault(db.node_mut(terms.node()), FAILED_POINTS, ctx.epoch());
     step.end_void();
     step
 }

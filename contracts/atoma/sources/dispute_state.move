@@ -5,14 +5,14 @@ use atoma::beacon::Beacon;
 use atoma::claim_state::{Self, Claim};
 use atoma::db::{Self, AtomaDb};
 use atoma::draw;
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::limits;
-use atoma::math;
-use atoma::message::{Self, Record};
+use atoma_base::limits;
+use atoma_base::math;
+use atoma_base::message::{Self, Record};
 use atoma::node;
-use atoma::params::{Self, Params, Step, Terms};
-use atoma::rows::Node;
+use atoma_base::params::{Self, Params, Step, Terms};
+use atoma_base::rows::Node;
 use atoma::stack_state::{Self, Channel, Due, StackState};
 use std::bcs;
 use sui::hash;
@@ -621,7 +621,7 @@ public(package) fun refused<T>(
 
     events::dispute_refused(id, reason, fee);
     end_duty(db, state, id, dispute, to_opener, 0);
-    if (!is_free) db.node_mut(dispute.node).fault(REFUSAL_POINTS, ctx.epoch());
+    if (!is_free) node::fault(db.node_mut(dispute.node), REFUSAL_POINTS, ctx.epoch());
     fee
 }
 

@@ -4,12 +4,12 @@ module atoma::stack_state;
 
 use atoma::claim_state::{Claim, Queued};
 use atoma::db::{Self, AtomaDb};
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::limits;
-use atoma::math;
-use atoma::params::Params;
-use atoma::rows::{Model, Node, Task, UnitWeights};
+use atoma_base::limits;
+use atoma_base::math;
+use atoma_base::params::Params;
+use atoma_base::rows::{Model, Node, Task, UnitWeights};
 use sui::hash;
 
 /// Prepaid units of one task. Carries copies of every term it will be judged by.

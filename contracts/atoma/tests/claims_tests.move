@@ -79,7 +79,7 @@ fun a_claim_is_paid_after_its_hold() {
     court.close();
 }
 
-#[test, expected_failure(abort_code = 40, location = atoma::errors)]
+#[test, expected_failure(abort_code = 40, location = atoma_base::errors)]
 fun a_claim_is_held() {
     let mut court = court::open(2);
     court.settle();
@@ -90,7 +90,7 @@ fun a_claim_is_held() {
     abort
 }
 
-#[test, expected_failure(abort_code = 52, location = atoma::errors)]
+#[test, expected_failure(abort_code = 52, location = atoma_base::errors)]
 fun nothing_is_decided_before_the_round() {
     let mut court = court::open(2);
     court.beat(NOT_DRAWN);
@@ -99,7 +99,7 @@ fun nothing_is_decided_before_the_round() {
     abort
 }
 
-#[test, expected_failure(abort_code = 53, location = atoma::errors)]
+#[test, expected_failure(abort_code = 53, location = atoma_base::errors)]
 fun a_drawn_claim_is_audited() {
     let mut court = court::open(2);
     court.settle();
@@ -135,7 +135,7 @@ fun an_audit_passes() {
     court.close();
 }
 
-#[test, expected_failure(abort_code = 64, location = atoma::errors)]
+#[test, expected_failure(abort_code = 64, location = atoma_base::errors)]
 fun a_pass_needs_the_digest() {
     let mut court = audited();
     court.reveal_record();
@@ -274,7 +274,7 @@ fun a_challenge_sends_a_held_claim_to_an_audit() {
     court.close();
 }
 
-#[test, expected_failure(abort_code = 4, location = atoma::errors)]
+#[test, expected_failure(abort_code = 4, location = atoma_base::errors)]
 fun only_the_node_claims() {
     let mut court = court::open(2);
     court.settle_as(court::user());
