@@ -24,6 +24,8 @@ public struct DisputeState has copy, drop, store {
     db: address,
     stack: address,
     node: u64,
+    /// As the channel's.
+    payout: address,
     opener: address,
     request_hash: vector<u8>,
     nonce: u64,
@@ -92,6 +94,7 @@ public(package) fun new(
         db: state.db(),
         stack,
         node: channel.node(),
+        payout: channel.payout(),
         opener: state.owner(),
         request_hash,
         nonce,
@@ -377,7 +380,7 @@ public(package) fun end_duty<T>(
     to_opener: u64,
     to_node: u64,
 ) {
-    let payout = db.node(dispute.node).payout();
+    let payout = dispute.payout;
     let opener = dispute.opener;
     dispute.credit(opener, to_opener);
     dispute.credit(payout, to_node);
@@ -539,7 +542,7 @@ fun pay_answer<T>(
     let to_creator = math::share(amount, state.creator_fee_permille());
     let to_node = math::sub(amount, to_creator);
     let creator = state.creator();
-    state.credit(db.node(dispute.node).payout(), to_node);
+    state.credit(dispute.payout, to_node);
     state.credit(creator, to_creator);
     let fee = dispute.answer_fee();
     let to_opener = dispute.bond - fee;
@@ -674,6 +677,7 @@ public(package) fun terms(id: address, dispute: &DisputeState): Terms {
         id,
         dispute.opener,
         dispute.node,
+        dispute.payout,
         dispute.task,
         dispute.exact,
         dispute.price,
@@ -699,7 +703,8 @@ public(package) fun release<T>(db: &AtomaDb<T>, id: address, dispute: &mut Dispu
     // What audits left of the answer fee is the node's.
     let to_node = math::add(to_node, fee_left);
     let (node, creator) = (dispute.node, dispute.creator);
-    dispute.credit(db.node(node).payout(), to_node);
+    let payout = dispute.payout;
+    dispute.credit(payout, to_node);
     dispute.credit(creator, to_creator);
 
     dispute.end_claim();

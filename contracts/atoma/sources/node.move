@@ -75,8 +75,8 @@ public fun set_endpoint<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, endpoint: Str
     events::node_endpoint_changed(badge.node, endpoint);
 }
 
-/// Changes who is credited from now on. By the badge, of a disabled node too, for what it is still owed; counts as a
-/// write.
+/// Changes who is credited for channels opened, and verdicts revealed, from now on. By the badge, of a disabled node
+/// too, for the verdicts it still owes; counts as a write.
 public fun set_payout<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, payout: address, ctx: &TxContext) {
     db.check_version();
     badge_node(db, badge);

@@ -73,7 +73,8 @@ public(package) fun acquire<T>(
     let drawn = drawn(db, wanted, task, &params, &echelons, purchase);
     let first = if (purchase.selection == SINGLE) {
         let (price, _, echelon) = offer::at_epoch(db, purchase.task, drawn[0], ctx.epoch());
-        option::some(stack_state::new_channel(drawn[0], price, echelon, purchase.units, 0))
+        let payout = db.node(drawn[0]).payout();
+        option::some(stack_state::new_channel(drawn[0], payout, price, echelon, purchase.units, 0))
     } else {
         option::none()
     };

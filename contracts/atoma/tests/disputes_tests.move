@@ -109,8 +109,8 @@ fun an_unanswered_dispute_costs_the_node() {
     assert_eq!(court.stack().state().reserved(1), COIN);
     assert_eq!(court.db().node(1).open_disputes(), 1);
     assert_eq!(court.db().node(1).queue_tail_ms(), 1_001_001);
-    // As long as the model's: 32 fields, 41 parameters among them.
-    assert_eq!(bcs::to_bytes(&dispute).length(), 736);
+    // As long as the model's: 33 fields, 41 parameters among them.
+    assert_eq!(bcs::to_bytes(&dispute).length(), 768);
     // The interval, then the answer's window.
     court.wait(11_001);
     dispute::mark_late(&mut dispute, court.clock());

@@ -411,6 +411,8 @@ public struct Terms has copy, drop {
     /// Buyer of the units: gets bonds and compensation.
     owner: address,
     node: u64,
+    /// Where the node is credited.
+    payout: address,
     task: u64,
     exact: bool,
     price: u64,
@@ -424,6 +426,8 @@ public struct Step has drop {
     /// Whom to credit, and what, in order.
     to: vector<address>,
     amounts: vector<u64>,
+    /// What the database owes others because of it.
+    to_pool: u64,
     /// Leaves as the caller's coin.
     to_caller: u64,
     ending: u8,
@@ -442,13 +446,14 @@ public fun new_terms(
     target: address,
     owner: address,
     node: u64,
+    payout: address,
     task: u64,
     exact: bool,
     price: u64,
     echelons: vector<u64>,
     params: Params,
 ): Terms {
-    Terms { target, owner, node, task, exact, price, echelons, params }
+    Terms { target, owner, node, payout, task, exact, price, echelons, params }
 }
 
 public fun target(self: &Terms): address { self.target }
@@ -456,6 +461,8 @@ public fun target(self: &Terms): address { self.target }
 public fun owner(self: &Terms): address { self.owner }
 
 public fun node(self: &Terms): u64 { self.node }
+
+public fun payout(self: &Terms): address { self.payout }
 
 public fun task(self: &Terms): u64 { self.task }
 
@@ -468,12 +475,17 @@ public fun echelons(self: &Terms): &vector<u64> { &self.echelons }
 public fun params(self: &Terms): &Params { &self.params }
 
 /// A step after which the claim goes on, and which moves nothing yet.
-public fun step(): Step { Step { to: vector[], amounts: vector[], to_caller: 0, ending: NONE } }
+public fun step(): Step { Step { to: vector[], amounts: vector[], to_pool: 0, to_caller: 0, ending: NONE } }
 
 public fun credit(self: &mut Step, to: address, amount: u64) {
     self.to.push_back(to);
     self.amounts.push_back(amount);
 }
+
+/// More that the database owes.
+public fun pay_pool(self: &mut Step, amount: u64) { self.to_pool = math::add(self.to_pool, amount) }
+
+public fun to_pool(self: &Step): u64 { self.to_pool }
 
 public fun pay_caller(self: &mut Step, amount: u64) { self.to_caller = amount }
 

@@ -124,7 +124,9 @@ impl Genesis {
         for (body, owner) in bodies {
             objects.push(first(body, owner).ok_or(GenesisError::NoId)?);
         }
-        for id in [Address::from_static("0x1"), Address::TWO, BASE_PACKAGE, PACKAGE, USD_PACKAGE, WALRUS_PACKAGE] {
+        for id in
+            [Address::from_static("0x1"), Address::TWO, BASE_PACKAGE, PACKAGE, USD_PACKAGE, WALRUS_PACKAGE]
+        {
             objects.push(package(id));
         }
         Ok((objects, World { db: Arc::new(db), beacon: Arc::new(beacon) }))
