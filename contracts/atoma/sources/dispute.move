@@ -124,7 +124,8 @@ public fun answer_served<T>(
     check_open(db, stack, dispute, badge);
     let (id, now) = (dispute.addr(), clock.timestamp_ms());
     let state = stack.state_mut();
-    let amount = dispute_state::served(db, beacon, state, id, &mut dispute.state, &dispute_state::read(blob), record, now);
+    let blob = dispute_state::read(blob);
+    let amount = dispute_state::served(db, beacon, state, id, &mut dispute.state, &blob, record, now);
     dispute.put(stack.take(amount))
 }
 
@@ -147,8 +148,8 @@ public fun answer_refused<T>(
     stack::return_change(coin, ctx)
 }
 
-/// The node shows a voucher that the user signed for it, or for the `node` that it passed the request on to, and the record of this request under its root. By its badge.
-/// The bond pays the answer fee. Aborts `EWrongState`, `EBadSignature`, `EBadRecord`, `EBadProof`.
+/// The node shows a voucher that the user signed for it, or for the `node` that it passed the request on to, and the
+/// record of this request under its root. By its badge. The bond pays the answer fee. Aborts `EWrongState`, `EBadSignature`, `EBadRecord`, `EBadProof`.
 public fun show_acknowledged<T>(
     db: &mut AtomaDb<T>,
     stack: &mut Stack<T>,
@@ -170,7 +171,7 @@ public fun show_acknowledged<T>(
 }
 
 /// The opener must post the body on chain in `body_window_ms`, else the bond is the node's. By the node's badge, once.
-/// Aborts `EWrongState`, `EAlreadyDone`.
+/// Aborts `EWrongDb`, `EWrongState`, `EAlreadyDone`.
 public fun demand_body<T>(db: &AtomaDb<T>, dispute: &mut Dispute<T>, badge: &NodeBadge, clock: &Clock) {
     dispute_state::check_db(db, &dispute.state);
     dispute.state.check_badge(badge.badge_db(), badge.badge_id());
