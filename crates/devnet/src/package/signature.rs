@@ -1,6 +1,6 @@
 //! Signatures of the package's functions, and which bytes are a valid value of a type.
 
-use super::{Machine, WALRUS_PACKAGE, usd};
+use super::{BASE_PACKAGE, Machine, WALRUS_PACKAGE, usd};
 use crate::ledger::object::tag;
 use atoma_types::Address;
 use atoma_types::onchain::Abort;
@@ -25,20 +25,20 @@ pub(crate) enum Returns {
     Nothing,
     U64,
     Ticket,
-    /// One struct of the package: module and name.
+    /// One plain value: module and name.
     One(&'static str, &'static str),
     Many(&'static str, &'static str),
 }
 
 impl Returns {
-    pub(crate) fn tag(self, package: Address) -> Option<TypeTag> {
+    pub(crate) fn tag(self) -> Option<TypeTag> {
         match self {
             Self::Nothing => None,
             Self::Ticket => Some(Brittle::Ticket.tag()),
             Self::U64 => Some(TypeTag::U64),
-            Self::One(module, name) => Some(tag(package, module, name, Vec::new()).into()),
+            Self::One(module, name) => Some(tag(BASE_PACKAGE, module, name, Vec::new()).into()),
             Self::Many(module, name) => {
-                Some(TypeTag::Vector(Box::new(tag(package, module, name, Vec::new()).into())))
+                Some(TypeTag::Vector(Box::new(tag(BASE_PACKAGE, module, name, Vec::new()).into())))
             }
         }
     }

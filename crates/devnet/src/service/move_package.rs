@@ -97,7 +97,7 @@ fn descriptor(function: &Function, origin: Address) -> pb::FunctionDescriptor {
     message.type_parameters = vec![pb::TypeParameter::default(); function.type_arguments];
     message.parameters = function.params.iter().map(|param| parameter(*param, origin)).collect();
     message.parameters.push(context());
-    message.returns = function.returns.tag(origin).iter().map(|tag| signature(None, body(tag))).collect();
+    message.returns = function.returns.tag().iter().map(|tag| signature(None, body(tag))).collect();
     message
 }
 
