@@ -4,12 +4,11 @@ module atoma::admin;
 
 use atoma::beacon::{Self, Beacon};
 use atoma::db::{Self, AtomaDb};
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::math;
 use atoma::params;
 use atoma::treasury::{Self, Treasury};
-use sui::coin::Coin;
 
 /// The right to administer one market. `db` is zero until it is created.
 public struct AdminCap has key, store {
@@ -34,7 +33,7 @@ public(package) fun create_impl<T>(
     params: vector<u64>,
     ctx: &mut TxContext,
 ): (AtomaDb<T>, Treasury<T>, Beacon) {
-    assert!(cap.db == @0x0, errors::already_done());
+    require(cap.db == @0x0, errors::already_done!());
     let db = db::new<T>(params::checked(params), ctx);
     let treasury = treasury::new<T>(db.addr(), ctx);
     let beacon = beacon::new(db.addr(), ctx);
@@ -72,7 +71,7 @@ public fun disable_model<T>(db: &mut AtomaDb<T>, cap: &AdminCap, model: u64) {
     db.check_version();
     cap.check(db.addr());
     let row = db.model_mut(model);
-    assert!(!row.disabled(), errors::model_disabled());
+    require(!row.disabled(), errors::model_disabled!());
 
     row.disable();
     events::model_disabled(model);
@@ -87,24 +86,13 @@ public fun pay_from_treasury<T>(
     amount: u64,
     ctx: &mut TxContext,
 ) {
-    transfer::public_transfer(pay_from_treasury_impl(treasury, cap, to, amount, ctx), to)
-}
-
-/// `pay_from_treasury` with the coin returned.
-public(package) fun pay_from_treasury_impl<T>(
-    treasury: &mut Treasury<T>,
-    cap: &AdminCap,
-    to: address,
-    amount: u64,
-    ctx: &mut TxContext,
-): Coin<T> {
     db::check_package_version(treasury.version());
     cap.check(treasury.db());
-    assert!(amount > 0, errors::bad_argument());
-    assert!(treasury.value() >= amount, errors::insufficient_payment());
+    require(amount > 0, errors::bad_argument!());
+    require(treasury.value() >= amount, errors::insufficient_payment!());
 
     events::treasury_paid(to, amount);
-    treasury.split(amount).into_coin(ctx)
+    transfer::public_transfer(treasury.split(amount).into_coin(ctx), to)
 }
 
 /// Moves the database to this version of the package, from an older one, else `EVersion`.
@@ -133,4 +121,4 @@ public fun migrate_beacon<T>(db: &AtomaDb<T>, beacon: &mut Beacon) {
 public(package) fun new_cap(ctx: &mut TxContext): AdminCap { AdminCap { id: object::new(ctx), db: @0x0 } }
 
 /// Aborts `ENotAuthorized` unless this is the cap of that database.
-public(package) fun check(self: &AdminCap, db: address) { assert!(self.db == db, errors::not_authorized()) }
+public(package) fun check(self: &AdminCap, db: address) { require(self.db == db, errors::not_authorized!()) }

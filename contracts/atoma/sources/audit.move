@@ -5,12 +5,10 @@
 /// verifiers are not unanimous, a jury of seven does the same once more. No entry here moves a coin.
 module atoma::audit;
 
-use atoma::audit_late;
-use atoma::audit_reveal;
-use atoma::audit_verdict;
-use atoma::claim_channel;
+use atoma::claim;
+use atoma::claim_state;
 use atoma::db::AtomaDb;
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::node::NodeBadge;
 use atoma::stack::Stack;
 use atoma::stack_state::StackState;
@@ -31,9 +29,9 @@ public fun reveal_record<T>(
 ) {
     let (id, state, node) = (stack.addr(), stack.state_mut(), badge.badge_id());
     check(state, badge);
-    let terms = claim_channel::terms(id, state, node);
-    let claim = claim_channel::claim_mut(state, node);
-    audit_reveal::reveal(&terms, claim, which, record, index, &proof, location, clock.timestamp_ms())
+    let terms = claim::terms(id, state, node);
+    let claim = claim::claim_mut(state, node);
+    claim.reveal_record(&terms, which, record, index, &proof, location, clock.timestamp_ms())
 }
 
 /// The node publishes a part of a drawn record in an event, by its badge, until verdicts are revealed. Aborts
@@ -41,8 +39,8 @@ public fun reveal_record<T>(
 public fun post_record_part<T>(stack: &Stack<T>, badge: &NodeBadge, which: u64, part: vector<u8>) {
     let (id, state, node) = (stack.addr(), stack.state(), badge.badge_id());
     check(state, badge);
-    let terms = claim_channel::terms(id, state, node);
-    audit_reveal::post_part(&terms, claim_channel::claim(state, node), which, part)
+    let terms = claim::terms(id, state, node);
+    claim::claim(state, node).running().post_part(&terms, which, part)
 }
 
 /// A verifier seals its verdict on the claim of `node`, by its badge. Aborts `EWrongPhase`, `ENotSeated`,
@@ -56,9 +54,9 @@ public fun commit_verdict<T>(
 ) {
     let (id, state) = (stack.addr(), stack.state_mut());
     check(state, badge);
-    let terms = claim_channel::terms(id, state, node);
-    let claim = claim_channel::claim_mut(state, node);
-    audit_verdict::commit(&terms, claim, badge.badge_id(), hash, clock.timestamp_ms())
+    let terms = claim::terms(id, state, node);
+    let claim = claim::claim_mut(state, node);
+    claim.running_mut().commit_verdict(&terms, badge.badge_id(), hash, clock.timestamp_ms())
 }
 
 /// A verifier opens its verdict, by its badge; the last one concludes the round, which credits who revealed. Aborts
@@ -78,10 +76,10 @@ public fun reveal_verdict<T>(
     db.check_version();
     state.check(db);
     check(state, badge);
-    let terms = claim_channel::terms(id, state, node);
-    let (claim, verifier) = (claim_channel::claim_mut(state, node), badge.badge_id());
-    let step = audit_verdict::reveal(db, &terms, claim, verifier, verdicts, digests, salt, now, ctx);
-    claim_channel::finish(id, state, node, &step, now)
+    let terms = claim::terms(id, state, node);
+    let (claim, verifier) = (claim::claim_mut(state, node), badge.badge_id());
+    let step = claim_state::reveal_verdict(db, &terms, claim, verifier, verdicts, digests, salt, now, ctx);
+    claim::finish(id, state, node, &step, now)
 }
 
 /// Notes that the running phase's deadline has passed. By anyone; the duty can still be done for the grace. Aborts
@@ -89,8 +87,8 @@ public fun reveal_verdict<T>(
 public fun mark_late<T>(stack: &mut Stack<T>, node: u64, clock: &Clock) {
     let (id, state) = (stack.addr(), stack.state_mut());
     state.check_version();
-    let terms = claim_channel::terms(id, state, node);
-    audit_late::mark(&terms, claim_channel::claim_mut(state, node), clock.timestamp_ms())
+    let terms = claim::terms(id, state, node);
+    claim::claim_mut(state, node).running_mut().mark_late(&terms, clock.timestamp_ms())
 }
 
 /// The effect of a duty marked late, `grace_ms` later: a silent node is convicted, silent verifiers are replaced, and
@@ -99,12 +97,12 @@ public fun expire<T>(db: &mut AtomaDb<T>, stack: &mut Stack<T>, node: u64, clock
     let (id, state, now) = (stack.addr(), stack.state_mut(), clock.timestamp_ms());
     db.check_version();
     state.check(db);
-    let terms = claim_channel::terms(id, state, node);
-    let step = audit_late::expire(db, &terms, claim_channel::claim_mut(state, node), now, ctx);
-    claim_channel::finish(id, state, node, &step, now)
+    let terms = claim::terms(id, state, node);
+    let step = claim_state::expire(db, &terms, claim::claim_mut(state, node), now, ctx);
+    claim::finish(id, state, node, &step, now)
 }
 
 fun check(state: &StackState, badge: &NodeBadge) {
     state.check_version();
-    assert!(badge.badge_db() == state.db(), errors::wrong_db())
+    require(badge.badge_db() == state.db(), errors::wrong_db!())
 }

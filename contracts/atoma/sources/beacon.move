@@ -2,7 +2,7 @@
 module atoma::beacon;
 
 use atoma::db::{Self, AtomaDb};
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::math;
 use sui::clock::Clock;
@@ -41,7 +41,7 @@ public(package) fun beat_impl<T>(
     let clock_ms = clock.timestamp_ms();
     let beat_min_ms = db.params_at(ctx.epoch()).beat_min_ms();
     let is_due = beacon.round == 0 || math::saturating_sub(clock_ms, beacon.last_ms) >= beat_min_ms;
-    assert!(is_due, errors::too_early());
+    require(is_due, errors::too_early!());
     let round = math::add(beacon.round, 1);
 
     beacon.round = round;
@@ -53,7 +53,7 @@ public(package) fun beat_impl<T>(
 public(package) fun new(db: address, ctx: &mut TxContext): Beacon {
     Beacon {
         id: object::new(ctx),
-        version: db::package_version(),
+        version: db::package_version!(),
         db,
         round: 0,
         last_ms: 0,
@@ -78,7 +78,7 @@ public(package) fun round(self: &Beacon): u64 { self.round }
 
 /// The seed of a round that was drawn, else `ENoSeed`.
 public(package) fun seed(self: &Beacon, round: u64): &vector<u8> {
-    assert!(self.seeds.contains(round), errors::no_seed());
+    require(self.seeds.contains(round), errors::no_seed!());
     &self.seeds[round]
 }
 

@@ -1,17 +1,13 @@
 /// `AtomaDb`: nodes, models, tasks with their lists of offers, the parameters, and all collateral.
 module atoma::db;
 
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::math;
-use atoma::node_row::Node;
 use atoma::params::{Params, PendingParams};
+use atoma::rows::{Model, Node, Task};
 use atoma::slots::Market;
-use atoma::task_row::{Model, Task};
 use sui::balance::{Self, Balance};
 use sui::table::{Self, Table};
-
-/// Version of the package; shared objects of another version are refused, except where money leaves.
-const VERSION: u64 = 1;
 
 /// The shared database. Rows count from 1.
 public struct AtomaDb<phantom T> has key {
@@ -36,10 +32,13 @@ public struct AtomaDb<phantom T> has key {
     dues_total: u64,
 }
 
+/// Version of the package; shared objects of another version are refused, except where money leaves.
+public(package) macro fun package_version(): u64 { 1 }
+
 public(package) fun new<T>(params: Params, ctx: &mut TxContext): AtomaDb<T> {
     AtomaDb {
         id: object::new(ctx),
-        version: VERSION,
+        version: package_version!(),
         paused: false,
         params,
         pending: option::none(),
@@ -58,12 +57,10 @@ public(package) fun new<T>(params: Params, ctx: &mut TxContext): AtomaDb<T> {
 #[allow(lint(share_owned))]
 public(package) fun share<T>(db: AtomaDb<T>) { transfer::share_object(db) }
 
-public(package) fun package_version(): u64 { VERSION }
-
 /// The package's version, if `version` is older.
 public(package) fun newer(version: u64): u64 {
-    assert!(version < VERSION, errors::version());
-    VERSION
+    require(version < package_version!(), errors::version!());
+    package_version!()
 }
 
 public(package) fun addr<T>(self: &AtomaDb<T>): address { self.id.to_address() }
@@ -72,7 +69,7 @@ public(package) fun version<T>(self: &AtomaDb<T>): u64 { self.version }
 
 public(package) fun check_version<T>(self: &AtomaDb<T>) { check_package_version(self.version) }
 
-public(package) fun check_package_version(version: u64) { assert!(version == VERSION, errors::version()) }
+public(package) fun check_package_version(version: u64) { require(version == package_version!(), errors::version!()) }
 
 /// Aborts unless an object of this version belongs to this database.
 public(package) fun check_object<T>(self: &AtomaDb<T>, version: u64, db: address) {
@@ -82,7 +79,7 @@ public(package) fun check_object<T>(self: &AtomaDb<T>, version: u64, db: address
 
 /// Aborts unless what names `db` belongs to this database.
 public(package) fun check_db<T>(self: &AtomaDb<T>, db: address) {
-    assert!(db == self.id.to_address(), errors::wrong_db())
+    require(db == self.id.to_address(), errors::wrong_db!())
 }
 
 public(package) fun migrate<T>(self: &mut AtomaDb<T>) { self.version = newer(self.version) }
@@ -108,12 +105,12 @@ public(package) fun set_params<T>(self: &mut AtomaDb<T>, present: Params, pendin
 // Rows.
 
 public(package) fun node<T>(self: &AtomaDb<T>, node: u64): &Node {
-    assert!(self.nodes.contains(node), errors::unknown_node());
+    require(self.nodes.contains(node), errors::unknown_node!());
     &self.nodes[node]
 }
 
 public(package) fun node_mut<T>(self: &mut AtomaDb<T>, node: u64): &mut Node {
-    assert!(self.nodes.contains(node), errors::unknown_node());
+    require(self.nodes.contains(node), errors::unknown_node!());
     &mut self.nodes[node]
 }
 
@@ -124,12 +121,12 @@ public(package) fun nodes<T>(self: &AtomaDb<T>): u64 { self.nodes.length() }
 public(package) fun add_node<T>(self: &mut AtomaDb<T>, row: Node) { self.nodes.add(row.id(), row) }
 
 public(package) fun model<T>(self: &AtomaDb<T>, model: u64): &Model {
-    assert!(self.models.contains(model), errors::unknown_model());
+    require(self.models.contains(model), errors::unknown_model!());
     &self.models[model]
 }
 
 public(package) fun model_mut<T>(self: &mut AtomaDb<T>, model: u64): &mut Model {
-    assert!(self.models.contains(model), errors::unknown_model());
+    require(self.models.contains(model), errors::unknown_model!());
     &mut self.models[model]
 }
 
@@ -138,29 +135,29 @@ public(package) fun models<T>(self: &AtomaDb<T>): u64 { self.models.length() }
 public(package) fun add_model<T>(self: &mut AtomaDb<T>, model: u64, row: Model) { self.models.add(model, row) }
 
 public(package) fun task<T>(self: &AtomaDb<T>, task: u64): &Task {
-    assert!(self.tasks.contains(task), errors::unknown_task());
+    require(self.tasks.contains(task), errors::unknown_task!());
     &self.tasks[task]
 }
 
 public(package) fun task_mut<T>(self: &mut AtomaDb<T>, task: u64): &mut Task {
-    assert!(self.tasks.contains(task), errors::unknown_task());
+    require(self.tasks.contains(task), errors::unknown_task!());
     &mut self.tasks[task]
 }
 
 public(package) fun tasks<T>(self: &AtomaDb<T>): u64 { self.tasks.length() }
 
 public(package) fun add_task<T>(self: &mut AtomaDb<T>, row: Task, market: Market) {
-    self.markets.add(row.id(), market);
-    self.tasks.add(row.id(), row);
+    self.markets.add(row.task_id(), market);
+    self.tasks.add(row.task_id(), row);
 }
 
 public(package) fun market<T>(self: &AtomaDb<T>, task: u64): &Market {
-    assert!(self.markets.contains(task), errors::unknown_task());
+    require(self.markets.contains(task), errors::unknown_task!());
     &self.markets[task]
 }
 
 public(package) fun market_mut<T>(self: &mut AtomaDb<T>, task: u64): &mut Market {
-    assert!(self.markets.contains(task), errors::unknown_task());
+    require(self.markets.contains(task), errors::unknown_task!());
     &mut self.markets[task]
 }
 
@@ -186,13 +183,11 @@ public(package) fun credit<T>(self: &mut AtomaDb<T>, to: address, amount: u64) {
 /// Takes what `to` is due, if anything, out of the pool.
 public(package) fun take_due<T>(self: &mut AtomaDb<T>, to: address): Balance<T> {
     let amount = self.due_of(to);
-    assert!(amount > 0, errors::nothing_due());
+    require(amount > 0, errors::nothing_due!());
     self.dues_total = math::sub(self.dues_total, amount);
     self.dues.remove(to);
     self.split_pool(amount)
 }
-
-public(package) fun pool<T>(self: &AtomaDb<T>): u64 { self.pool.value() }
 
 public(package) fun join_pool<T>(self: &mut AtomaDb<T>, balance: Balance<T>) {
     math::add(self.pool.value(), balance.value());
@@ -207,8 +202,6 @@ public(package) fun split_pool<T>(self: &mut AtomaDb<T>, amount: u64): Balance<T
 public(package) fun to_burn<T>(self: &AtomaDb<T>): u64 { self.to_burn }
 
 public(package) fun to_treasury<T>(self: &AtomaDb<T>): u64 { self.to_treasury }
-
-public(package) fun dues_total<T>(self: &AtomaDb<T>): u64 { self.dues_total }
 
 public(package) fun add_to_burn<T>(self: &mut AtomaDb<T>, amount: u64) {
     self.to_burn = math::add(self.to_burn, amount);
@@ -228,3 +221,6 @@ public(package) fun take_collected<T>(self: &mut AtomaDb<T>): (Balance<T>, Balan
 
 #[test_only]
 public fun set_version_for_testing<T>(self: &mut AtomaDb<T>, version: u64) { self.version = version }
+
+#[test_only]
+public fun pool<T>(self: &AtomaDb<T>): u64 { self.pool.value() }

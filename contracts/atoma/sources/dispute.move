@@ -6,24 +6,15 @@
 /// challenge as a channel's.
 module atoma::dispute;
 
-use atoma::audit_late;
-use atoma::audit_reveal;
-use atoma::audit_verdict;
 use atoma::beacon::Beacon;
-use atoma::claim_challenge;
-use atoma::claim_resolve;
+use atoma::claim_state;
 use atoma::db::{Self, AtomaDb};
-use atoma::dispute_answer;
-use atoma::dispute_claim;
-use atoma::dispute_duty;
-use atoma::dispute_open;
-use atoma::dispute_state::DisputeState;
-use atoma::errors;
+use atoma::dispute_state::{Self, DisputeState, StoredBlob};
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::math;
 use atoma::node::NodeBadge;
 use atoma::stack::{Self, Stack};
-use atoma::stored_blob::{Self, StoredBlob};
 use sui::balance::Balance;
 use sui::clock::Clock;
 use sui::coin::Coin;
@@ -62,7 +53,7 @@ public fun open<T>(
         db,
         stack,
         system.epoch(),
-        stored_blob::read(blob),
+        dispute_state::read(blob),
         &mut coin,
         node,
         hops,
@@ -95,10 +86,10 @@ public(package) fun open_impl<T>(
     clock: &Clock,
     ctx: &mut TxContext,
 ): Dispute<T> {
-    let request = dispute_open::new(node, hops, nonce, body_hash, max_units, expires_ms);
+    let request = dispute_state::new_request(node, hops, nonce, body_hash, max_units, expires_ms);
     let (stack_id, now, paid) = (stack.addr(), clock.timestamp_ms(), coin.value());
     let state = stack.state_mut();
-    let (draft, tail_ms) = dispute_open::check(
+    let (draft, tail_ms) = dispute_state::opened(
         db,
         stack_id,
         state,
@@ -113,7 +104,7 @@ public(package) fun open_impl<T>(
 
     let balance = coin.balance_mut().split(draft.bond());
     let dispute = Dispute { id: object::new(ctx), state: draft, balance };
-    dispute_open::register(db, state, dispute.addr(), &dispute.state, tail_ms);
+    dispute_state::register(db, state, dispute.addr(), &dispute.state, tail_ms);
     dispute
 }
 
@@ -130,24 +121,10 @@ public fun answer_served<T>(
     record: vector<u8>,
     clock: &Clock,
 ) {
-    answer_served_impl(db, beacon, stack, dispute, badge, stored_blob::read(blob), record, clock)
-}
-
-/// `answer_served` with what was read of the blob in hand.
-public(package) fun answer_served_impl<T>(
-    db: &mut AtomaDb<T>,
-    beacon: &Beacon,
-    stack: &mut Stack<T>,
-    dispute: &mut Dispute<T>,
-    badge: &NodeBadge,
-    blob: StoredBlob,
-    record: vector<u8>,
-    clock: &Clock,
-) {
     check_open(db, stack, dispute, badge);
     let (id, now) = (dispute.addr(), clock.timestamp_ms());
     let state = stack.state_mut();
-    let amount = dispute_answer::served(db, beacon, state, id, &mut dispute.state, &blob, record, now);
+    let amount = dispute_state::served(db, beacon, state, id, &mut dispute.state, &dispute_state::read(blob), record, now);
     dispute.put(stack.take(amount))
 }
 
@@ -163,24 +140,11 @@ public fun answer_refused<T>(
     reason: u8,
     ctx: &TxContext,
 ) {
-    answer_refused_impl(db, stack, dispute, badge, &mut coin, reason, ctx);
-    stack::return_change(coin, ctx)
-}
-
-/// `answer_refused` that takes the fee out of the coin.
-public(package) fun answer_refused_impl<T>(
-    db: &mut AtomaDb<T>,
-    stack: &mut Stack<T>,
-    dispute: &mut Dispute<T>,
-    badge: &NodeBadge,
-    coin: &mut Coin<T>,
-    reason: u8,
-    ctx: &TxContext,
-) {
     check_open(db, stack, dispute, badge);
     let (id, paid) = (dispute.addr(), coin.value());
-    let fee = dispute_answer::refused(db, stack.state_mut(), id, &mut dispute.state, paid, reason, ctx);
-    dispute.put(coin.balance_mut().split(fee))
+    let fee = dispute_state::refused(db, stack.state_mut(), id, &mut dispute.state, paid, reason, ctx);
+    dispute.put(coin.balance_mut().split(fee));
+    stack::return_change(coin, ctx)
 }
 
 /// The node shows a voucher that the user signed for it, or for the `node` that it passed the request on to, and the record of this request under its root. By its badge.
@@ -202,7 +166,7 @@ public fun show_acknowledged<T>(
     check_open(db, stack, dispute, badge);
     let (id, state) = (dispute.addr(), stack.state_mut());
     let dispute = &mut dispute.state;
-    dispute_answer::acknowledged(db, state, id, dispute, node, units, count, root, &signature, record, index, &proof)
+    dispute_state::acknowledged(db, state, id, dispute, node, units, count, root, &signature, record, index, &proof)
 }
 
 /// The opener must post the body on chain in `body_window_ms`, else the bond is the node's. By the node's badge, once.
@@ -211,7 +175,7 @@ public fun demand_body<T>(db: &AtomaDb<T>, dispute: &mut Dispute<T>, badge: &Nod
     db.check_version();
     dispute.state.check_version();
     dispute.state.check_badge(badge.badge_db(), badge.badge_id());
-    dispute_duty::demand_body(dispute.addr(), &mut dispute.state, clock.timestamp_ms())
+    dispute_state::demand_body(dispute.addr(), &mut dispute.state, clock.timestamp_ms())
 }
 
 /// Posts a part of the demanded body, by the opener; what was posted from `offset` on is replaced. The last one must
@@ -226,14 +190,14 @@ public fun post_body<T>(
     ctx: &TxContext,
 ) {
     dispute.state.check_version();
-    dispute_duty::post_body(dispute.addr(), &mut dispute.state, offset, part, is_last, clock.timestamp_ms(), ctx)
+    dispute_state::post_body(dispute.addr(), &mut dispute.state, offset, part, is_last, clock.timestamp_ms(), ctx)
 }
 
 /// Notes that the deadline of the answer, or of the body, has passed. By anyone; the duty can still be done for the
 /// grace. Aborts `EWrongState`, `EAlreadyDone`, `ENotLate`.
 public fun mark_late<T>(dispute: &mut Dispute<T>, clock: &Clock) {
     dispute.state.check_version();
-    dispute_duty::mark_late(dispute.addr(), &mut dispute.state, clock.timestamp_ms())
+    dispute_state::mark_late(dispute.addr(), &mut dispute.state, clock.timestamp_ms())
 }
 
 /// The effect of a duty marked late, `grace_ms` later: without a body the bond is the node's; without an answer it is
@@ -246,8 +210,8 @@ public fun expire<T>(
     ctx: &TxContext,
 ) {
     let (stack_id, id, now) = (stack.addr(), dispute.addr(), clock.timestamp_ms());
-    dispute_answer::check_case(db, stack_id, stack.state(), &dispute.state);
-    dispute_duty::expire(db, stack.state_mut(), id, &mut dispute.state, now, ctx)
+    dispute_state::check_case(db, stack_id, stack.state(), &dispute.state);
+    dispute_state::expire(db, stack.state_mut(), id, &mut dispute.state, now, ctx)
 }
 
 /// Moves a dispute to the database's version. By anyone: at an older version no duty of it could be done.
@@ -262,23 +226,22 @@ public fun migrate<T>(db: &AtomaDb<T>, dispute: &mut Dispute<T>) {
 /// Pays what the sender is due, at any version, else `ENothingDue`. Deletes a dispute that is over and empty.
 #[allow(lint(share_owned))]
 public fun withdraw<T>(mut dispute: Dispute<T>, ctx: &mut TxContext) {
-    let (coin, is_over) = withdraw_impl(&mut dispute, ctx);
-    coin.do!(|coin| transfer::public_transfer(coin, ctx.sender()));
+    let is_over = dispute.pay_due(ctx);
     dispute.put_back(is_over)
 }
 
-/// `withdraw` with the coin returned, if there is one, and whether the dispute can be deleted.
-public(package) fun withdraw_impl<T>(dispute: &mut Dispute<T>, ctx: &mut TxContext): (Option<Coin<T>>, bool) {
+/// Pays the sender what it is due; says whether the dispute can be deleted.
+public(package) fun pay_due<T>(dispute: &mut Dispute<T>, ctx: &mut TxContext): bool {
     let (id, to) = (dispute.addr(), ctx.sender());
     let amount = dispute.state.due_of(to);
     let is_over = dispute.state.is_ended() && dispute.balance.value() == amount;
-    assert!(is_over || amount > 0, errors::nothing_due());
+    require(is_over || amount > 0, errors::nothing_due!());
 
     dispute.state.clear_due(to);
-    let coin = dispute.pay(amount, ctx);
+    dispute.pay(amount, ctx);
     if (amount > 0) events::dispute_withdrawn(id, to, amount);
     if (is_over) events::dispute_deleted(id);
-    (coin, is_over)
+    is_over
 }
 
 // The claim of an answer at level 2.
@@ -286,9 +249,9 @@ public(package) fun withdraw_impl<T>(dispute: &mut Dispute<T>, ctx: &mut TxConte
 /// See `claim::resolve_pay`.
 public fun resolve_pay<T>(db: &AtomaDb<T>, beacon: &Beacon, dispute: &mut Dispute<T>, clock: &Clock) {
     let (id, state) = (dispute.addr(), &mut dispute.state);
-    dispute_claim::check(db, beacon, state);
-    let terms = dispute_claim::terms(id, state);
-    claim_resolve::pay(beacon, &terms, state.claim_mut(), clock.timestamp_ms())
+    dispute_state::check_claim(db, beacon, state);
+    let terms = dispute_state::terms(id, state);
+    claim_state::resolve_pay(beacon, &terms, state.claim_mut(), clock.timestamp_ms())
 }
 
 /// See `claim::resolve_audit`.
@@ -299,23 +262,11 @@ public fun resolve_audit<T>(
     clock: &Clock,
     ctx: &mut TxContext,
 ) {
-    let fee = resolve_audit_impl(db, beacon, dispute, clock, ctx);
-    fee.do!(|coin| transfer::public_transfer(coin, ctx.sender()))
-}
-
-/// `resolve_audit` with the fee returned, if there is one.
-public(package) fun resolve_audit_impl<T>(
-    db: &mut AtomaDb<T>,
-    beacon: &Beacon,
-    dispute: &mut Dispute<T>,
-    clock: &Clock,
-    ctx: &mut TxContext,
-): Option<Coin<T>> {
     let (id, state) = (dispute.addr(), &mut dispute.state);
-    dispute_claim::check(db, beacon, state);
-    let terms = dispute_claim::terms(id, state);
-    let step = claim_resolve::audit(db, beacon, &terms, state.claim_mut(), clock.timestamp_ms(), ctx);
-    dispute_claim::finish(id, state, &step);
+    dispute_state::check_claim(db, beacon, state);
+    let terms = dispute_state::terms(id, state);
+    let step = claim_state::open_audit(db, beacon, &terms, state.claim_mut(), clock.timestamp_ms(), ctx);
+    dispute_state::finish(id, state, &step);
     dispute.pay(step.to_caller(), ctx)
 }
 
@@ -331,41 +282,22 @@ public fun challenge_record<T>(
     clock: &Clock,
     ctx: &TxContext,
 ) {
-    challenge_record_impl(db, beacon, dispute, &mut coin, record, index, proof, clock, ctx);
-    stack::return_change(coin, ctx)
-}
-
-/// `challenge_record` that takes the bond out of the coin.
-public(package) fun challenge_record_impl<T>(
-    db: &mut AtomaDb<T>,
-    beacon: &Beacon,
-    dispute: &mut Dispute<T>,
-    coin: &mut Coin<T>,
-    record: vector<u8>,
-    index: u64,
-    proof: vector<vector<u8>>,
-    clock: &Clock,
-    ctx: &TxContext,
-) {
     let (id, state, now) = (dispute.addr(), &mut dispute.state, clock.timestamp_ms());
-    dispute_claim::check(db, beacon, state);
-    assert!(ctx.sender() == state.opener(), errors::not_authorized());
-    let terms = dispute_claim::terms(id, state);
+    dispute_state::check_claim(db, beacon, state);
+    require(ctx.sender() == state.opener(), errors::not_authorized!());
+    let terms = dispute_state::terms(id, state);
     let claim = state.claim_mut();
-    let checked = claim_challenge::check(db, &terms, claim, record, index, &proof, now);
-    let bond = checked.bond();
-    assert!(coin.value() >= bond, errors::insufficient_payment());
-
-    claim_challenge::start(db, beacon, &terms, claim, checked, now);
-    dispute.put(coin.balance_mut().split(bond))
+    let bond = claim_state::challenge(db, beacon, &terms, claim, record, index, &proof, coin.value(), now);
+    dispute.put(coin.balance_mut().split(bond));
+    stack::return_change(coin, ctx)
 }
 
 /// Pays the claim after its hold, or returns it to the opener if the node was convicted since. By anyone. Credits;
 /// moves no coin. Aborts `ENoClaim`, `ETooEarly`.
 public fun release_claim<T>(db: &AtomaDb<T>, dispute: &mut Dispute<T>, clock: &Clock) {
     let (id, state) = (dispute.addr(), &mut dispute.state);
-    dispute_claim::check_db(db, state);
-    dispute_claim::release(db, id, state, clock.timestamp_ms())
+    dispute_state::check_db(db, state);
+    dispute_state::release(db, id, state, clock.timestamp_ms())
 }
 
 /// See `audit::reveal_record`.
@@ -382,8 +314,8 @@ public fun reveal_record<T>(
     let (id, state, now) = (dispute.addr(), &mut dispute.state, clock.timestamp_ms());
     state.check_version();
     state.check_badge(badge.badge_db(), badge.badge_id());
-    let terms = dispute_claim::terms(id, state);
-    audit_reveal::reveal(&terms, state.claim_mut(), which, record, index, &proof, location, now)
+    let terms = dispute_state::terms(id, state);
+    state.claim_mut().reveal_record(&terms, which, record, index, &proof, location, now)
 }
 
 /// See `audit::post_record_part`.
@@ -391,17 +323,17 @@ public fun post_record_part<T>(dispute: &Dispute<T>, badge: &NodeBadge, which: u
     let state = &dispute.state;
     state.check_version();
     state.check_badge(badge.badge_db(), badge.badge_id());
-    let terms = dispute_claim::terms(dispute.addr(), state);
-    audit_reveal::post_part(&terms, state.claim(), which, part)
+    let terms = dispute_state::terms(dispute.addr(), state);
+    state.claim().running().post_part(&terms, which, part)
 }
 
 /// See `audit::commit_verdict`.
 public fun commit_verdict<T>(dispute: &mut Dispute<T>, badge: &NodeBadge, hash: vector<u8>, clock: &Clock) {
     let (id, state) = (dispute.addr(), &mut dispute.state);
     state.check_version();
-    assert!(badge.badge_db() == state.db(), errors::wrong_db());
-    let terms = dispute_claim::terms(id, state);
-    audit_verdict::commit(&terms, state.claim_mut(), badge.badge_id(), hash, clock.timestamp_ms())
+    require(badge.badge_db() == state.db(), errors::wrong_db!());
+    let terms = dispute_state::terms(id, state);
+    state.claim_mut().running_mut().commit_verdict(&terms, badge.badge_id(), hash, clock.timestamp_ms())
 }
 
 /// See `audit::reveal_verdict`.
@@ -416,36 +348,36 @@ public fun reveal_verdict<T>(
     ctx: &TxContext,
 ) {
     let (id, state, now) = (dispute.addr(), &mut dispute.state, clock.timestamp_ms());
-    dispute_claim::check_db(db, state);
-    assert!(badge.badge_db() == state.db(), errors::wrong_db());
-    let terms = dispute_claim::terms(id, state);
+    dispute_state::check_db(db, state);
+    require(badge.badge_db() == state.db(), errors::wrong_db!());
+    let terms = dispute_state::terms(id, state);
     let verifier = badge.badge_id();
-    let step = audit_verdict::reveal(db, &terms, state.claim_mut(), verifier, verdicts, digests, salt, now, ctx);
-    dispute_claim::finish(id, state, &step)
+    let step = claim_state::reveal_verdict(db, &terms, state.claim_mut(), verifier, verdicts, digests, salt, now, ctx);
+    dispute_state::finish(id, state, &step)
 }
 
 /// See `audit::mark_late`.
 public fun mark_audit_late<T>(dispute: &mut Dispute<T>, clock: &Clock) {
     let (id, state) = (dispute.addr(), &mut dispute.state);
     state.check_version();
-    let terms = dispute_claim::terms(id, state);
-    audit_late::mark(&terms, state.claim_mut(), clock.timestamp_ms())
+    let terms = dispute_state::terms(id, state);
+    state.claim_mut().running_mut().mark_late(&terms, clock.timestamp_ms())
 }
 
 /// See `audit::expire`.
 public fun expire_audit<T>(db: &mut AtomaDb<T>, dispute: &mut Dispute<T>, clock: &Clock, ctx: &TxContext) {
     let (id, state) = (dispute.addr(), &mut dispute.state);
-    dispute_claim::check_db(db, state);
-    let terms = dispute_claim::terms(id, state);
-    let step = audit_late::expire(db, &terms, state.claim_mut(), clock.timestamp_ms(), ctx);
-    dispute_claim::finish(id, state, &step)
+    dispute_state::check_db(db, state);
+    let terms = dispute_state::terms(id, state);
+    let step = claim_state::expire(db, &terms, state.claim_mut(), clock.timestamp_ms(), ctx);
+    dispute_state::finish(id, state, &step)
 }
 
 public(package) fun addr<T>(self: &Dispute<T>): address { self.id.to_address() }
 
 fun check_open<T>(db: &AtomaDb<T>, stack: &Stack<T>, dispute: &Dispute<T>, badge: &NodeBadge) {
     let (badge_db, node) = (badge.badge_db(), badge.badge_id());
-    dispute_answer::check_open(db, stack.addr(), stack.state(), &dispute.state, badge_db, node)
+    dispute_state::check_duty(db, stack.addr(), stack.state(), &dispute.state, badge_db, node)
 }
 
 fun put<T>(self: &mut Dispute<T>, balance: Balance<T>) {
@@ -453,10 +385,11 @@ fun put<T>(self: &mut Dispute<T>, balance: Balance<T>) {
     self.balance.join(balance);
 }
 
-fun pay<T>(self: &mut Dispute<T>, amount: u64, ctx: &mut TxContext): Option<Coin<T>> {
-    if (amount == 0) return option::none();
+/// Pays the sender.
+fun pay<T>(self: &mut Dispute<T>, amount: u64, ctx: &mut TxContext) {
+    if (amount == 0) return;
     math::sub(self.balance.value(), amount);
-    option::some(self.balance.split(amount).into_coin(ctx))
+    transfer::public_transfer(self.balance.split(amount).into_coin(ctx), ctx.sender())
 }
 
 #[allow(lint(share_owned))]
@@ -474,3 +407,6 @@ fun put_back<T>(self: Dispute<T>, is_over: bool) {
 public fun set_version_for_testing<T>(self: &mut Dispute<T>, version: u64) {
     self.state.set_version(version)
 }
+
+#[test_only]
+public fun balance<T>(self: &Dispute<T>): u64 { self.balance.value() }

@@ -1,13 +1,22 @@
-/// What a dispute stores beside its id and its coins. Data alone; the modules `dispute_*` have the rules, `dispute` has
-/// the object and the entry points.
+/// What a dispute stores beside its id and its coins, and all steps on it. `dispute` has the object and the entry points.
 module atoma::dispute_state;
 
-use atoma::claim_state::Claim;
-use atoma::db;
-use atoma::errors;
-use atoma::params::Params;
+use atoma::beacon::Beacon;
+use atoma::claim_state::{Self, Claim};
+use atoma::db::{Self, AtomaDb};
+use atoma::draw;
+use atoma::errors::{Self, require};
+use atoma::events;
+use atoma::limits;
+use atoma::math;
+use atoma::message::{Self, Record};
+use atoma::node;
+use atoma::params::{Self, Params, Step, Terms};
+use atoma::rows::Node;
 use atoma::stack_state::{Self, Channel, Due, StackState};
-use atoma::stored_blob::StoredBlob;
+use std::bcs;
+use sui::hash;
+use walrus::blob::Blob;
 
 /// A request that the user made available and asks the chain to see answered.
 public struct DisputeState has copy, drop, store {
@@ -79,7 +88,7 @@ public(package) fun new(
 ): DisputeState {
     let params = *state.params();
     DisputeState {
-        version: db::package_version(),
+        version: db::package_version!(),
         db: state.db(),
         stack,
         node: channel.node(),
@@ -88,8 +97,8 @@ public(package) fun new(
         nonce,
         body_hash,
         max_units,
-        blob: blob.blob_id(),
-        blob_object: blob.object(),
+        blob: blob.blob_id,
+        blob_object: blob.object,
         walrus_epoch,
         opened_ms,
         deadline_ms,
@@ -118,17 +127,17 @@ public(package) fun check_version(self: &DisputeState) { db::check_package_versi
 
 /// By the node that must answer.
 public(package) fun check_badge(self: &DisputeState, badge_db: address, node: u64) {
-    assert!(badge_db == self.db, errors::wrong_db());
-    assert!(node == self.node, errors::not_authorized());
+    require(badge_db == self.db, errors::wrong_db!());
+    require(node == self.node, errors::not_authorized!());
 }
 
 /// It waits for the node or for the body, else `EWrongState`.
-public(package) fun check_waiting(self: &DisputeState) { assert!(self.state <= BODY_DEMANDED, errors::wrong_state()) }
+public(package) fun check_waiting(self: &DisputeState) { require(self.state <= BODY_DEMANDED, errors::wrong_state!()) }
 
-public(package) fun check_open(self: &DisputeState) { assert!(self.state == OPEN, errors::wrong_state()) }
+public(package) fun check_open(self: &DisputeState) { require(self.state == OPEN, errors::wrong_state!()) }
 
 public(package) fun check_body_demanded(self: &DisputeState) {
-    assert!(self.state == BODY_DEMANDED, errors::wrong_state())
+    require(self.state == BODY_DEMANDED, errors::wrong_state!())
 }
 
 // Changes.
@@ -148,10 +157,6 @@ public(package) fun await_body(self: &mut DisputeState, deadline_ms: u64) {
     self.deadline_ms = deadline_ms;
     self.late_ms = 0;
 }
-
-public(package) fun set_body_bytes(self: &mut DisputeState, bytes: vector<u8>) { self.body_bytes = bytes }
-
-public(package) fun set_late_ms(self: &mut DisputeState, late_ms: u64) { self.late_ms = late_ms }
 
 /// The duty to answer is over. With a claim it goes on.
 public(package) fun close(self: &mut DisputeState) {
@@ -187,63 +192,22 @@ public(package) fun db(self: &DisputeState): address { self.db }
 
 public(package) fun stack(self: &DisputeState): address { self.stack }
 
-public(package) fun node(self: &DisputeState): u64 { self.node }
-
 public(package) fun opener(self: &DisputeState): address { self.opener }
 
 public(package) fun request_hash(self: &DisputeState): &vector<u8> { &self.request_hash }
-
-public(package) fun nonce(self: &DisputeState): u64 { self.nonce }
-
-public(package) fun body_hash(self: &DisputeState): &vector<u8> { &self.body_hash }
-
-public(package) fun max_units(self: &DisputeState): u64 { self.max_units }
-
-public(package) fun blob(self: &DisputeState): &vector<u8> { &self.blob }
-
-public(package) fun blob_object(self: &DisputeState): address { self.blob_object }
-
-public(package) fun walrus_epoch(self: &DisputeState): u32 { self.walrus_epoch }
-
-public(package) fun deadline_ms(self: &DisputeState): u64 { self.deadline_ms }
-
-public(package) fun is_overflow(self: &DisputeState): bool { self.is_overflow }
-
-public(package) fun late_ms(self: &DisputeState): u64 { self.late_ms }
 
 public(package) fun is_body_demanded(self: &DisputeState): bool { self.state == BODY_DEMANDED }
 
 public(package) fun is_ended(self: &DisputeState): bool { self.state == ENDED }
 
-public(package) fun body_bytes(self: &DisputeState): &vector<u8> { &self.body_bytes }
-
-/// Whether the body was demanded before.
-public(package) fun was_body_demanded(self: &DisputeState): bool { self.body_demanded }
-
-public(package) fun task(self: &DisputeState): u64 { self.task }
-
-public(package) fun level(self: &DisputeState): u8 { self.level }
-
-public(package) fun exact(self: &DisputeState): bool { self.exact }
-
-public(package) fun echelons(self: &DisputeState): &vector<u64> { &self.echelons }
-
-public(package) fun price(self: &DisputeState): u64 { self.price }
-
-public(package) fun creator(self: &DisputeState): address { self.creator }
-
-public(package) fun creator_fee_permille(self: &DisputeState): u64 { self.creator_fee_permille }
-
-public(package) fun params(self: &DisputeState): &Params { &self.params }
-
 /// The answer's claim, else `ENoClaim`.
 public(package) fun claim(self: &DisputeState): &Claim {
-    assert!(self.claim.is_some(), errors::no_claim());
+    require(self.claim.is_some(), errors::no_claim!());
     self.claim.borrow()
 }
 
 public(package) fun claim_mut(self: &mut DisputeState): &mut Claim {
-    assert!(self.claim.is_some(), errors::no_claim());
+    require(self.claim.is_some(), errors::no_claim!());
     self.claim.borrow_mut()
 }
 
@@ -252,3 +216,586 @@ public(package) fun bond(self: &DisputeState): u64 { self.bond }
 public(package) fun version(self: &DisputeState): u64 { self.version }
 
 public(package) fun set_version(self: &mut DisputeState, version: u64) { self.version = version }
+
+// What the contract asks of a Walrus blob. That it is Walrus's own `Blob` and not another package's, its type says;
+// what it holds, who reads it finds out.
+
+/// Encoding RS2, the only one there is.
+const ENCODING_RS2: u8 = 1;
+/// A blob stays at least to the end of the epoch after the one in which the dispute was opened.
+const EPOCHS_MIN: u64 = 2;
+
+/// What was read of a blob.
+public struct StoredBlob has copy, drop {
+    object: address,
+    /// Little-endian bytes.
+    blob_id: vector<u8>,
+    size: u64,
+    encoding_type: u8,
+    certified: bool,
+    end_epoch: u32,
+    deletable: bool,
+}
+
+public(package) fun read(blob: &Blob): StoredBlob {
+    StoredBlob {
+        object: object::id_address(blob),
+        blob_id: bcs::to_bytes(&blob.blob_id()),
+        size: blob.size(),
+        encoding_type: blob.encoding_type(),
+        certified: blob.certified_epoch().is_some(),
+        end_epoch: blob.end_epoch(),
+        deletable: blob.is_deletable(),
+    }
+}
+
+/// A certified blob that nobody can delete, and that stays for two epochs from the dispute's opening on, which was in
+/// `walrus_epoch`, else `EBadBlob`.
+public(package) fun check_blob(self: &StoredBlob, walrus_epoch: u32) {
+    require(self.size > 0 && self.encoding_type == ENCODING_RS2, errors::bad_blob!());
+    require(self.certified && !self.deletable, errors::bad_blob!());
+    require((self.end_epoch as u64) >= (walrus_epoch as u64) + EPOCHS_MIN, errors::bad_blob!());
+}
+
+// Opening a dispute, and closing the duty to answer.
+
+/// Disputes open at a time, and ever, in one stack.
+const OPEN_MAX: u64 = 4;
+const DISPUTES_MAX: u64 = 64;
+/// The longest life of a `RequestAuth`.
+const AUTH_LIFE_MAX_MS: u64 = 600_000;
+
+/// The fields of the `RequestAuth` beside its stack.
+public struct Request has copy, drop {
+    node: u64,
+    hops: u8,
+    nonce: u64,
+    body_hash: vector<u8>,
+    max_units: u64,
+    expires_ms: u64,
+}
+
+public(package) fun new_request(
+    node: u64,
+    hops: u8,
+    nonce: u64,
+    body_hash: vector<u8>,
+    max_units: u64,
+    expires_ms: u64,
+): Request {
+    Request { node, hops, nonce, body_hash, max_units, expires_ms }
+}
+
+/// The dispute that may be opened, and when the node will have answered every dispute. `paid` is what the opener's
+/// coin is worth.
+public(package) fun opened<T>(
+    db: &AtomaDb<T>,
+    stack: address,
+    state: &StackState,
+    blob: &StoredBlob,
+    walrus_epoch: u32,
+    paid: u64,
+    request: &Request,
+    signature: &vector<u8>,
+    clock_ms: u64,
+    ctx: &TxContext,
+): (DisputeState, u64) {
+    db.check_version();
+    state.check(db);
+    require(ctx.sender() == state.owner(), errors::not_authorized!());
+    limits::check_hash(&request.body_hash);
+    let channel = state.channel(request.node);
+    let node = db.node(request.node);
+    check_window(state, channel, node, request, clock_ms);
+    let request_hash = check_request(stack, state, request, signature);
+    check_room(state, channel, request);
+    let cost = math::cost(request.max_units, channel.price());
+    let is_covered = draw::is_covered(state.params(), state.exact(), cost, node.collateral());
+    require(state.level() != 2 || is_covered, errors::claim_too_large!());
+    blob.check_blob(walrus_epoch);
+    let params = state.params();
+    require(paid >= params.bond(), errors::insufficient_payment!());
+    let (tail_ms, is_full) = queue(params, node, clock_ms);
+    let deadline_ms = math::add(tail_ms, params.answer_window_ms());
+    let dispute = new(
+        stack,
+        state,
+        channel,
+        request_hash,
+        request.nonce,
+        request.body_hash,
+        request.max_units,
+        blob,
+        walrus_epoch,
+        clock_ms,
+        deadline_ms,
+        is_full,
+    );
+    (dispute, tail_ms)
+}
+
+/// Keeps the units, and counts the dispute with its node and stack.
+public(package) fun register<T>(
+    db: &mut AtomaDb<T>,
+    state: &mut StackState,
+    id: address,
+    dispute: &DisputeState,
+    tail_ms: u64,
+) {
+    let reserve = stack_state::new_reserve(id, dispute.node, dispute.max_units);
+    state.reserves_mut().push_back(reserve);
+    state.nonces_mut().push_back(dispute.nonce);
+    let open = state.open_disputes() + 1;
+    state.set_open_disputes(open);
+    let node = db.node_mut(dispute.node);
+    let open_disputes = math::add(node.open_disputes(), 1);
+    node.set_open_disputes(open_disputes);
+    node.set_queue_tail_ms(tail_ms);
+    events::dispute_opened(
+        id,
+        dispute.stack,
+        dispute.node,
+        dispute.opener,
+        dispute.request_hash,
+        dispute.nonce,
+        dispute.body_hash,
+        dispute.max_units,
+        dispute.blob,
+        dispute.blob_object,
+        dispute.bond,
+        dispute.deadline_ms,
+    );
+}
+
+/// Credits the bond and ends the duty to answer: the stack gets its reserve back, the node one dispute less. With a
+/// claim the dispute goes on.
+public(package) fun end_duty<T>(
+    db: &mut AtomaDb<T>,
+    state: &mut StackState,
+    id: address,
+    dispute: &mut DisputeState,
+    to_opener: u64,
+    to_node: u64,
+) {
+    let payout = db.node(dispute.node).payout();
+    let opener = dispute.opener;
+    dispute.credit(opener, to_opener);
+    dispute.credit(payout, to_node);
+    let open = math::sub(state.open_disputes(), 1);
+    state.set_open_disputes(open);
+    let node = db.node_mut(dispute.node);
+    let open_disputes = math::sub(node.open_disputes(), 1);
+    node.set_open_disputes(open_disputes);
+    let at = reserve_index(state, id);
+    at.do!(|at| state.reserves_mut().remove(at));
+    dispute.close();
+    events::dispute_ended(id, to_opener, to_node);
+}
+
+/// What the dispute still keeps; settlements may have taken some of it.
+public(package) fun reserved(state: &StackState, id: address): u64 {
+    let at = reserve_index(state, id);
+    if (at.is_some()) state.reserves()[at.destroy_some()].reserve_units() else 0
+}
+
+fun reserve_index(state: &StackState, id: address): Option<u64> {
+    state.reserves().find_index!(|reserve| reserve.reserve_dispute() == id)
+}
+
+/// A request can be disputed until `dispute_window_ms` after it expired, and after the channel, the node or the stack
+/// ended.
+fun check_window(state: &StackState, channel: &Channel, node: &Node, request: &Request, clock_ms: u64) {
+    let latest_ms = math::add(clock_ms, AUTH_LIFE_MAX_MS);
+    let is_bounded = request.expires_ms <= latest_ms && request.expires_ms <= state.expires_ms();
+    require(is_bounded, errors::bad_argument!());
+    let until_ms = request.expires_ms.min(state.channel_end_ms(channel, node));
+    let until_ms = math::add(until_ms, state.params().dispute_window_ms());
+    require(clock_ms <= until_ms, errors::dispute_over!());
+}
+
+/// The user signed it for this node, and it was not disputed before. Returns its hash.
+fun check_request(stack: address, state: &StackState, request: &Request, signature: &vector<u8>): vector<u8> {
+    require(request.hops <= 1, errors::bad_argument!());
+    require(!state.nonces().contains(&request.nonce), errors::already_disputed!());
+    let Request { node, hops, nonce, body_hash, max_units, expires_ms } = *request;
+    let auth = message::request_auth(state.db(), stack, node, hops, nonce, body_hash, max_units, expires_ms);
+    let bytes = message::request_auth_bytes(&auth);
+    require(message::verifies(&bytes, signature, state.request_key()), errors::bad_signature!());
+    hash::blake2b256(&bytes)
+}
+
+/// There is room for one more, in disputes and in units.
+fun check_room(state: &StackState, channel: &Channel, request: &Request) {
+    require(state.open_disputes() < OPEN_MAX, errors::too_many_disputes!());
+    require(state.nonces().length() < DISPUTES_MAX, errors::too_many_disputes!());
+    require(request.max_units > 0, errors::bad_argument!());
+    require(request.max_units <= state.free(channel), errors::no_free_units!());
+}
+
+/// When the node will have answered this dispute, too, and whether its queue is full. The dispute queues behind the
+/// node's others, at the node's declared rate, by at most `queue_max_ms`: a node cannot put off everybody by disputing
+/// itself. One that is opened when the queue is full the node may refuse for nothing: nobody earns from refusals, or
+/// slashes, by flooding it.
+fun queue(params: &Params, node: &Node, clock_ms: u64): (u64, bool) {
+    let interval_ms = node.answer_interval_ms().min(params.answer_interval_max_ms());
+    let wanted_ms = math::add(node.queue_tail_ms().max(clock_ms), interval_ms);
+    let latest_ms = math::add(clock_ms, params.queue_max_ms());
+    (wanted_ms.min(latest_ms), wanted_ms > latest_ms)
+}
+
+// What a node can do about a dispute.
+
+/// Points of reputation that a refusal costs.
+const REFUSAL_POINTS: u64 = 1;
+
+/// What the answered units cost.
+public struct Price has drop {
+    /// Disputed units of the channel, and their cost, with these.
+    units: u64,
+    total: u64,
+    amount: u64,
+}
+
+/// Both are of this version, and the dispute is the stack's, else `EWrongDispute`.
+public(package) fun check_case<T>(db: &AtomaDb<T>, stack: address, state: &StackState, dispute: &DisputeState) {
+    db.check_version();
+    state.check(db);
+    dispute.check_version();
+    require(dispute.stack == stack, errors::wrong_dispute!());
+}
+
+/// The dispute waits for this node.
+public(package) fun check_duty<T>(
+    db: &AtomaDb<T>,
+    stack: address,
+    state: &StackState,
+    dispute: &DisputeState,
+    badge_db: address,
+    node: u64,
+) {
+    check_case(db, stack, state, dispute);
+    dispute.check_badge(badge_db, node);
+    dispute.check_waiting();
+}
+
+/// The node answered on Walrus. Below level 2 it is credited at once; at level 2 the answer is a claim of one record,
+/// whose audit the answer fee pays first. The opener's bond pays the fee. Returns what moves from the stack's balance
+/// into the dispute's.
+public(package) fun served<T>(
+    db: &mut AtomaDb<T>,
+    beacon: &Beacon,
+    state: &mut StackState,
+    id: address,
+    dispute: &mut DisputeState,
+    blob: &StoredBlob,
+    record: vector<u8>,
+    clock_ms: u64,
+): u64 {
+    beacon.check(db);
+    let record = check_answer(dispute, blob, record);
+    let price = priced(state, id, dispute, record.units());
+    if (dispute.level == 2) {
+        require(db.node(dispute.node).convictions() == 0, errors::convicted!());
+        claim_answer(db, beacon, state, id, dispute, blob, &record, price, clock_ms)
+    } else {
+        pay_answer(db, state, id, dispute, blob, &record, price);
+        0
+    }
+}
+
+/// The record answers this request with no more than it may cost, and is stored long enough.
+fun check_answer(dispute: &DisputeState, blob: &StoredBlob, bytes: vector<u8>): Record {
+    let record = message::decode(bytes);
+    let units = record.units();
+    require(record.request_hash() == dispute.request_hash(), errors::bad_record!());
+    require(record.is_billable() || units == 0, errors::bad_record!());
+    // Without units there would be nothing to audit.
+    require(dispute.level != 2 || units > 0, errors::bad_record!());
+    require(record.count() == 1 && record.total_units() == units, errors::bad_record!());
+    require(units <= dispute.max_units, errors::over_claimed!());
+    blob.check_blob(dispute.walrus_epoch);
+    record
+}
+
+/// A difference of the cost of all disputed units of the channel. Paid are at most the units that are still kept:
+/// settlements may have taken them, and paid them, meanwhile.
+fun priced(state: &StackState, id: address, dispute: &DisputeState, units: u64): Price {
+    let row = state.channel(dispute.node);
+    let units = math::add(row.disputed_units(), units.min(reserved(state, id)));
+    let total = math::cost(units, row.price());
+    Price { units, total, amount: math::sub(total, row.disputed_paid()) }
+}
+
+fun pay_answer<T>(
+    db: &mut AtomaDb<T>,
+    state: &mut StackState,
+    id: address,
+    dispute: &mut DisputeState,
+    blob: &StoredBlob,
+    record: &Record,
+    price: Price,
+) {
+    let amount = price.amount;
+    let to_creator = math::share(amount, state.creator_fee_permille());
+    let to_node = math::sub(amount, to_creator);
+    let creator = state.creator();
+    state.credit(db.node(dispute.node).payout(), to_node);
+    state.credit(creator, to_creator);
+    let fee = dispute.answer_fee();
+    let to_opener = dispute.bond - fee;
+
+    book(state, dispute, &price);
+    announce(id, blob, record, amount, to_node, to_creator, fee);
+    end_duty(db, state, id, dispute, to_opener, fee);
+}
+
+/// Moves the price into the dispute, where it is a claim under the root that is its one leaf.
+fun claim_answer<T>(
+    db: &mut AtomaDb<T>,
+    beacon: &Beacon,
+    state: &mut StackState,
+    id: address,
+    dispute: &mut DisputeState,
+    blob: &StoredBlob,
+    record: &Record,
+    price: Price,
+    clock_ms: u64,
+): u64 {
+    let terms = terms(id, dispute);
+    let (amount, fee, units) = (price.amount, dispute.answer_fee(), record.units());
+    let claim = claim_state::make(db, beacon, &terms, 0, units, 1, *record.leaf(), amount, fee, clock_ms);
+    let to_opener = dispute.bond - fee;
+
+    book(state, dispute, &price);
+    announce(id, blob, record, amount, 0, 0, 0);
+    claim_state::announce(&terms, &claim);
+    dispute.set_claim(claim);
+    end_duty(db, state, id, dispute, to_opener, 0);
+    amount
+}
+
+/// The units are the channel's disputed ones.
+fun book(state: &mut StackState, dispute: &DisputeState, price: &Price) {
+    let row = state.channel_mut(dispute.node);
+    row.set_disputed_units(price.units);
+    row.set_disputed_paid(price.total);
+}
+
+fun announce(
+    id: address,
+    blob: &StoredBlob,
+    record: &Record,
+    amount: u64,
+    to_node: u64,
+    to_creator: u64,
+    fee: u64,
+) {
+    events::dispute_answered(
+        id,
+        record.units(),
+        *record.response_hash(),
+        blob.blob_id,
+        amount,
+        to_node,
+        to_creator,
+        fee,
+    )
+}
+
+/// The node declines: the opener has the whole bond back and the fee out of the node's coin, worth `paid`; the node
+/// loses a point of reputation. One opened when the node's queue was full costs neither. The fee is not taken from the
+/// collateral, which a node that fears conviction would pay to itself so. Returns the fee.
+public(package) fun refused<T>(
+    db: &mut AtomaDb<T>,
+    state: &mut StackState,
+    id: address,
+    dispute: &mut DisputeState,
+    paid: u64,
+    reason: u8,
+    ctx: &TxContext,
+): u64 {
+    let is_free = dispute.is_overflow;
+    let fee = if (is_free) 0 else dispute.params.answer_fee();
+    require(paid >= fee, errors::insufficient_payment!());
+    let to_opener = math::add(dispute.bond, fee);
+
+    events::dispute_refused(id, reason, fee);
+    end_duty(db, state, id, dispute, to_opener, 0);
+    if (!is_free) db.node_mut(dispute.node).fault(REFUSAL_POINTS, ctx.epoch());
+    fee
+}
+
+/// The user has signed for this answer already: a voucher for the node, and the record under its root. The bond pays
+/// the fee.
+public(package) fun acknowledged<T>(
+    db: &mut AtomaDb<T>,
+    state: &mut StackState,
+    id: address,
+    dispute: &mut DisputeState,
+    node: u64,
+    units: u64,
+    count: u64,
+    root: vector<u8>,
+    signature: &vector<u8>,
+    record: vector<u8>,
+    index: u64,
+    proof: &vector<vector<u8>>,
+) {
+    limits::check_hash(&root);
+    let voucher = message::voucher(state.db(), dispute.stack(), node, units, count, root);
+    let bytes = message::voucher_bytes(&voucher);
+    require(message::verifies(&bytes, signature, state.request_key()), errors::bad_signature!());
+    let record = message::prove(record, index, proof, count, &root);
+    require(record.request_hash() == dispute.request_hash(), errors::bad_record!());
+    let fee = dispute.answer_fee();
+    let to_opener = dispute.bond - fee;
+
+    events::dispute_acknowledged(id, fee);
+    end_duty(db, state, id, dispute, to_opener, fee);
+}
+
+// The claim that an answer is at level 2: what becomes of it and of its money. The same functions as on a channel's
+// claim; entry points in `dispute`.
+
+public(package) fun check_claim<T>(db: &AtomaDb<T>, beacon: &Beacon, dispute: &DisputeState) {
+    check_db(db, dispute);
+    beacon.check(db);
+}
+
+/// Both are of this version, and the dispute is of this database.
+public(package) fun check_db<T>(db: &AtomaDb<T>, dispute: &DisputeState) {
+    db.check_version();
+    dispute.check_version();
+    db.check_db(dispute.db);
+}
+
+public(package) fun terms(id: address, dispute: &DisputeState): Terms {
+    params::new_terms(
+        id,
+        dispute.opener,
+        dispute.node,
+        dispute.task,
+        dispute.exact,
+        dispute.price,
+        dispute.echelons,
+        dispute.params,
+    )
+}
+
+/// Applies a step to the dispute: credits, and the claim's end if it ended. The caller's coin is the entry point's.
+public(package) fun finish(id: address, dispute: &mut DisputeState, step: &Step) {
+    let (to, amounts) = step.credits();
+    to.length().do!(|i| dispute.credit(to[i], amounts[i]));
+    if (step.is_over()) void(id, dispute);
+}
+
+/// Pays the claim after its hold, or returns it to the opener if the node was convicted since.
+public(package) fun release<T>(db: &AtomaDb<T>, id: address, dispute: &mut DisputeState, clock_ms: u64) {
+    let terms = terms(id, dispute);
+    let claim: Claim = *dispute.claim();
+    if (!claim_state::check_release(db, &terms, &claim, clock_ms)) return void(id, dispute);
+    let creator_fee = math::share(claim.amount(), dispute.creator_fee_permille);
+    let (to_node, to_creator, fee_left) = claim_state::parts(&claim, creator_fee);
+    // What audits left of the answer fee is the node's.
+    let to_node = math::add(to_node, fee_left);
+    let (node, creator) = (dispute.node, dispute.creator);
+    dispute.credit(db.node(node).payout(), to_node);
+    dispute.credit(creator, to_creator);
+
+    dispute.end_claim();
+    events::claim_paid(id, node, to_node, to_creator, 0);
+}
+
+/// What is left of the claim is the opener's.
+fun void(id: address, dispute: &mut DisputeState) {
+    let (amount, opener) = (dispute.claim().money(), dispute.opener);
+    dispute.credit(opener, amount);
+    dispute.end_claim();
+    events::claim_voided(id, dispute.node, amount);
+}
+
+// The duties of a dispute: the body, which the opener posts on chain once if the node cannot read the request's blob,
+// and what becomes of a duty that is not done.
+
+// `duty` of `DisputeExpired`.
+
+const ANSWER: u8 = 0;
+const BODY: u8 = 1;
+
+/// The opener must post the body in `body_window_ms`, else the bond is the node's. Once: it restarts the answer's
+/// clock.
+public(package) fun demand_body(id: address, dispute: &mut DisputeState, clock_ms: u64) {
+    dispute.check_open();
+    require(!dispute.body_demanded, errors::already_done!());
+    let deadline_ms = math::add(clock_ms, dispute.params.body_window_ms());
+
+    dispute.await_body(deadline_ms);
+    events::body_demanded(id, deadline_ms);
+}
+
+/// Posts a part of the demanded body; what was posted from `offset` on is replaced. The last one must complete what
+/// the request signed; then the node has the answer's window again.
+public(package) fun post_body(
+    id: address,
+    dispute: &mut DisputeState,
+    offset: u64,
+    part: vector<u8>,
+    is_last: bool,
+    clock_ms: u64,
+    ctx: &TxContext,
+) {
+    require(ctx.sender() == dispute.opener, errors::not_authorized!());
+    dispute.check_body_demanded();
+    require(part.length() <= limits::part_bytes_max!(), errors::bad_argument!());
+    require(offset <= dispute.body_bytes.length(), errors::bad_argument!());
+    let mut body = dispute.body_bytes;
+    while (body.length() > offset) { body.pop_back(); };
+    body.append(part);
+    require(body.length() <= limits::body_bytes_max!(), errors::bad_argument!());
+    require(!is_last || &hash::blake2b256(&body) == &dispute.body_hash, errors::bad_body!());
+    let deadline_ms = math::add(clock_ms, dispute.params.answer_window_ms());
+
+    events::body_part(id, offset, part);
+    if (!is_last) {
+        dispute.body_bytes = body;
+        return
+    };
+    // Whoever needs the body reads it from the events.
+    dispute.await_answer(deadline_ms);
+    events::body_posted(id, deadline_ms);
+}
+
+/// Notes that the deadline of the answer, or of the body, has passed.
+public(package) fun mark_late(id: address, dispute: &mut DisputeState, clock_ms: u64) {
+    dispute.check_waiting();
+    require(dispute.late_ms == 0, errors::already_done!());
+    require(clock_ms > dispute.deadline_ms, errors::not_late!());
+
+    dispute.late_ms = clock_ms;
+    events::marked_late(id, dispute.node, clock_ms);
+}
+
+/// The effect: who posts no body loses the bond to the node, who does not answer is slashed and the opener has the
+/// bond back and compensation.
+public(package) fun expire<T>(
+    db: &mut AtomaDb<T>,
+    state: &mut StackState,
+    id: address,
+    dispute: &mut DisputeState,
+    clock_ms: u64,
+    ctx: &TxContext,
+) {
+    dispute.check_waiting();
+    claim_state::check_expired(dispute.late_ms, dispute.params.grace_ms(), clock_ms);
+    let bond = dispute.bond;
+    if (dispute.is_body_demanded()) {
+        events::dispute_expired(id, BODY);
+        end_duty(db, state, id, dispute, 0, bond);
+        return
+    };
+    let cost = math::cost(dispute.max_units, dispute.price);
+
+    events::dispute_expired(id, ANSWER);
+    end_duty(db, state, id, dispute, bond, 0);
+    node::timeout(db, dispute.node, &dispute.params, cost, dispute.opener, clock_ms, ctx);
+}

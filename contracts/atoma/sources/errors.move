@@ -2,212 +2,216 @@
 /// behind an `E`.
 module atoma::errors;
 
+/// Aborts with the code unless the condition holds. A call is a few bytes where `assert!` is a dozen, and there are
+/// hundreds.
+public(package) fun require(condition: bool, code: u8) { assert!(condition, code as u64) }
+
 /// an amount, unit count or price left its range
-public(package) fun arithmetic(): u64 { 1 }
+public(package) macro fun arithmetic(): u8 { 1 }
 
 /// the object was made by another version of the package
-public(package) fun version(): u64 { 2 }
+public(package) macro fun version(): u8 { 2 }
 
 /// purchases are paused
-public(package) fun paused(): u64 { 3 }
+public(package) macro fun paused(): u8 { 3 }
 
 /// the caller may not do this
-public(package) fun not_authorized(): u64 { 4 }
+public(package) macro fun not_authorized(): u8 { 4 }
 
 /// an argument is out of its bounds
-public(package) fun bad_argument(): u64 { 5 }
+public(package) macro fun bad_argument(): u8 { 5 }
 
 /// the coin is worth less than what must be paid
-public(package) fun insufficient_payment(): u64 { 6 }
+public(package) macro fun insufficient_payment(): u8 { 6 }
 
 /// a parameter is out of its bounds
-public(package) fun bad_params(): u64 { 7 }
+public(package) macro fun bad_params(): u8 { 7 }
 
 /// already done
-public(package) fun already_done(): u64 { 8 }
+public(package) macro fun already_done(): u8 { 8 }
 
 /// no such node
-public(package) fun unknown_node(): u64 { 10 }
+public(package) macro fun unknown_node(): u8 { 10 }
 
 /// no such model
-public(package) fun unknown_model(): u64 { 11 }
+public(package) macro fun unknown_model(): u8 { 11 }
 
 /// no such task
-public(package) fun unknown_task(): u64 { 12 }
+public(package) macro fun unknown_task(): u8 { 12 }
 
 /// the node is disabled
-public(package) fun node_disabled(): u64 { 13 }
+public(package) macro fun node_disabled(): u8 { 13 }
 
 /// collateral below the minimum
-public(package) fun collateral(): u64 { 14 }
+public(package) macro fun collateral(): u8 { 14 }
 
 /// the model is disabled
-public(package) fun model_disabled(): u64 { 15 }
+public(package) macro fun model_disabled(): u8 { 15 }
 
 /// the task is deprecated
-public(package) fun task_deprecated(): u64 { 16 }
+public(package) macro fun task_deprecated(): u8 { 16 }
 
 /// the node is already subscribed to this task
-public(package) fun already_subscribed(): u64 { 17 }
+public(package) macro fun already_subscribed(): u8 { 17 }
 
 /// the price is above the task's ceiling
-public(package) fun price_too_high(): u64 { 18 }
+public(package) macro fun price_too_high(): u8 { 18 }
 
 /// the node is not on the task's whitelist
-public(package) fun not_whitelisted(): u64 { 19 }
+public(package) macro fun not_whitelisted(): u8 { 19 }
 
 /// no eligible node was drawn
-public(package) fun no_eligible(): u64 { 20 }
+public(package) macro fun no_eligible(): u8 { 20 }
 
 /// the node is not subscribed to this task
-public(package) fun not_subscribed(): u64 { 21 }
+public(package) macro fun not_subscribed(): u8 { 21 }
 
 /// the node is not eligible for this stack
-public(package) fun not_eligible(): u64 { 22 }
+public(package) macro fun not_eligible(): u8 { 22 }
 
 /// the object belongs to another database
-public(package) fun wrong_db(): u64 { 23 }
+public(package) macro fun wrong_db(): u8 { 23 }
 
 /// not at this security level
-public(package) fun wrong_level(): u64 { 24 }
+public(package) macro fun wrong_level(): u8 { 24 }
 
 /// too many registry writes in this epoch
-public(package) fun too_many_writes(): u64 { 25 }
+public(package) macro fun too_many_writes(): u8 { 25 }
 
 /// too few verifiers are opted in
-public(package) fun not_enough_verifiers(): u64 { 26 }
+public(package) macro fun not_enough_verifiers(): u8 { 26 }
 
 /// the counter does not rise
-public(package) fun stale_counter(): u64 { 27 }
+public(package) macro fun stale_counter(): u8 { 27 }
 
 /// the node has no seal key
-public(package) fun no_seal_key(): u64 { 28 }
+public(package) macro fun no_seal_key(): u8 { 28 }
 
 /// the node has open audits or disputes
-public(package) fun open_duties(): u64 { 29 }
+public(package) macro fun open_duties(): u8 { 29 }
 
 /// the signature does not verify
-public(package) fun bad_signature(): u64 { 30 }
+public(package) macro fun bad_signature(): u8 { 30 }
 
 /// the grant's nonce is not newer
-public(package) fun stale_grant(): u64 { 31 }
+public(package) macro fun stale_grant(): u8 { 31 }
 
 /// grants would exceed the stack's units
-public(package) fun over_granted(): u64 { 32 }
+public(package) macro fun over_granted(): u8 { 32 }
 
 /// no open channel with this node
-public(package) fun unknown_channel(): u64 { 33 }
+public(package) macro fun unknown_channel(): u8 { 33 }
 
 /// the channel was released or revoked
-public(package) fun channel_closed(): u64 { 34 }
+public(package) macro fun channel_closed(): u8 { 34 }
 
 /// too many channels
-public(package) fun too_many_channels(): u64 { 35 }
+public(package) macro fun too_many_channels(): u8 { 35 }
 
 /// the voucher claims more units than granted
-public(package) fun over_claimed(): u64 { 36 }
+public(package) macro fun over_claimed(): u8 { 36 }
 
 /// the voucher has fewer units than one already settled
-public(package) fun voucher_backwards(): u64 { 37 }
+public(package) macro fun voucher_backwards(): u8 { 37 }
 
 /// the stack is closing or has expired
-public(package) fun stack_ended(): u64 { 38 }
+public(package) macro fun stack_ended(): u8 { 38 }
 
 /// the settlement window is over
-public(package) fun window_closed(): u64 { 39 }
+public(package) macro fun window_closed(): u8 { 39 }
 
 /// too early: a window is still running
-public(package) fun too_early(): u64 { 40 }
+public(package) macro fun too_early(): u8 { 40 }
 
 /// nothing to withdraw
-public(package) fun nothing_due(): u64 { 41 }
+public(package) macro fun nothing_due(): u8 { 41 }
 
 /// already requested
-public(package) fun already_closing(): u64 { 42 }
+public(package) macro fun already_closing(): u8 { 42 }
 
 /// a dispute keeps units of this channel
-public(package) fun units_reserved(): u64 { 43 }
+public(package) macro fun units_reserved(): u8 { 43 }
 
 /// no claim, or none in this state
-public(package) fun no_claim(): u64 { 50 }
+public(package) macro fun no_claim(): u8 { 50 }
 
 /// the claim is too small
-public(package) fun claim_too_small(): u64 { 51 }
+public(package) macro fun claim_too_small(): u8 { 51 }
 
 /// the beacon has not drawn this round yet
-public(package) fun no_seed(): u64 { 52 }
+public(package) macro fun no_seed(): u8 { 52 }
 
 /// the claim was drawn for an audit
-public(package) fun drawn(): u64 { 53 }
+public(package) macro fun drawn(): u8 { 53 }
 
 /// the claim was not drawn for an audit
-public(package) fun not_drawn(): u64 { 54 }
+public(package) macro fun not_drawn(): u8 { 54 }
 
 /// the node was convicted
-public(package) fun convicted(): u64 { 55 }
+public(package) macro fun convicted(): u8 { 55 }
 
 /// already challenged
-public(package) fun already_challenged(): u64 { 56 }
+public(package) macro fun already_challenged(): u8 { 56 }
 
 /// the record was audited already
-public(package) fun already_audited(): u64 { 57 }
+public(package) macro fun already_audited(): u8 { 57 }
 
 /// the record is not in the transcript, or not in the claim
-public(package) fun bad_proof(): u64 { 58 }
+public(package) macro fun bad_proof(): u8 { 58 }
 
 /// the bytes are not a record
-public(package) fun bad_record(): u64 { 59 }
+public(package) macro fun bad_record(): u8 { 59 }
 
 /// no audit runs, or not in this phase
-public(package) fun wrong_phase(): u64 { 60 }
+public(package) macro fun wrong_phase(): u8 { 60 }
 
 /// not a verifier of this round
-public(package) fun not_seated(): u64 { 61 }
+public(package) macro fun not_seated(): u8 { 61 }
 
 /// the verifier committed already
-public(package) fun already_committed(): u64 { 62 }
+public(package) macro fun already_committed(): u8 { 62 }
 
 /// the verdict is not the one committed to
-public(package) fun bad_commitment(): u64 { 63 }
+public(package) macro fun bad_commitment(): u8 { 63 }
 
 /// the digest is not the record's
-public(package) fun bad_digest(): u64 { 64 }
+public(package) macro fun bad_digest(): u8 { 64 }
 
 /// the deadline is not over
-public(package) fun not_late(): u64 { 65 }
+public(package) macro fun not_late(): u8 { 65 }
 
 /// the challenge window is over
-public(package) fun challenge_over(): u64 { 66 }
+public(package) macro fun challenge_over(): u8 { 66 }
 
 /// the claim is too large for the collateral behind it
-public(package) fun claim_too_large(): u64 { 67 }
+public(package) macro fun claim_too_large(): u8 { 67 }
 
 /// no such dispute, or of another stack
-public(package) fun wrong_dispute(): u64 { 70 }
+public(package) macro fun wrong_dispute(): u8 { 70 }
 
 /// too many disputes
-public(package) fun too_many_disputes(): u64 { 71 }
+public(package) macro fun too_many_disputes(): u8 { 71 }
 
 /// this request was disputed already
-public(package) fun already_disputed(): u64 { 72 }
+public(package) macro fun already_disputed(): u8 { 72 }
 
 /// the channel has too few free units
-public(package) fun no_free_units(): u64 { 73 }
+public(package) macro fun no_free_units(): u8 { 73 }
 
 /// the blob does not hold or prove what it must
-public(package) fun bad_blob(): u64 { 74 }
+public(package) macro fun bad_blob(): u8 { 74 }
 
 /// the node's queue of disputes is full
-public(package) fun queue_full(): u64 { 75 }
+public(package) macro fun queue_full(): u8 { 75 }
 
 /// the dispute is in another state
-public(package) fun wrong_state(): u64 { 76 }
+public(package) macro fun wrong_state(): u8 { 76 }
 
 /// the body does not hash to what was signed
-public(package) fun bad_body(): u64 { 77 }
+public(package) macro fun bad_body(): u8 { 77 }
 
 /// the request cannot be disputed any more
-public(package) fun dispute_over(): u64 { 78 }
+public(package) macro fun dispute_over(): u8 { 78 }
 
 /// no upgrade, or another one, is proposed
-public(package) fun no_proposal(): u64 { 80 }
+public(package) macro fun no_proposal(): u8 { 80 }

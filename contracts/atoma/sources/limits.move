@@ -2,7 +2,7 @@
 /// `EBadArgument`.
 module atoma::limits;
 
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::message;
 use std::string::String;
 
@@ -15,51 +15,66 @@ const ECHELONS_MAX: u64 = 16;
 const ECHELON_MAX: u64 = 65_535;
 
 /// Largest minimum of collateral that a task may ask for.
-public(package) fun collateral_minimum_max(): u64 { 1_000_000_000_000_000 }
+public(package) macro fun collateral_minimum_max(): u64 { 1_000_000_000_000_000 }
 
-public(package) fun creator_fee_permille_max(): u64 { 200 }
+public(package) macro fun creator_fee_permille_max(): u64 { 200 }
 
-public(package) fun surcharge_permille_max(): u64 { 200 }
+public(package) macro fun surcharge_permille_max(): u64 { 200 }
 
 /// Highest role and modality: chat, embedding, vision, image, speech out, speech in, fine-tuning, training.
-public(package) fun role_max(): u8 { 7 }
+public(package) macro fun role_max(): u8 { 7 }
 
 /// Highest security level: none, confidential compute, sampling consensus.
-public(package) fun level_max(): u8 { 2 }
+public(package) macro fun level_max(): u8 { 2 }
 
-public(package) fun whitelist_max(): u64 { 64 }
+public(package) macro fun whitelist_max(): u64 { 64 }
 
-public(package) fun channels_max(): u64 { 64 }
+public(package) macro fun channels_max(): u64 { 64 }
 
 /// Most openings by nodes that a purchase prepays.
-public(package) fun opens_max(): u64 { 64 }
+public(package) macro fun opens_max(): u64 { 64 }
 
 /// Most nodes that a Limited purchase draws.
-public(package) fun drawn_max(): u64 { 16 }
+public(package) macro fun drawn_max(): u64 { 16 }
 
-public(package) fun seal_key_bytes_max(): u64 { 2_048 }
+public(package) macro fun seal_key_bytes_max(): u64 { 2_048 }
 
-public(package) fun device_types_max(): u64 { 16 }
+public(package) macro fun device_types_max(): u64 { 16 }
 
 /// Most registry writes of one node in one epoch.
-public(package) fun writes_max(): u64 { 8 }
+public(package) macro fun writes_max(): u64 { 8 }
 
 /// Most compensations booked against one node.
-public(package) fun bookings_max(): u64 { 32 }
+public(package) macro fun bookings_max(): u64 { 32 }
 
 /// Where a revealed record is stored.
-public(package) fun location_bytes_max(): u64 { 128 }
+public(package) macro fun location_bytes_max(): u64 { 128 }
 
 /// A part of a record or body in one call.
-public(package) fun part_bytes_max(): u64 { 12_288 }
+public(package) macro fun part_bytes_max(): u64 { 12_288 }
 
 /// A body that can be demanded on chain.
-public(package) fun body_bytes_max(): u64 { 98_304 }
+public(package) macro fun body_bytes_max(): u64 { 98_304 }
 
-public(package) fun reputation_max(): u64 { 100 }
+public(package) macro fun reputation_max(): u64 { 100 }
 
 /// Reputation at registration.
-public(package) fun reputation_base(): u64 { 50 }
+public(package) macro fun reputation_base(): u64 { 50 }
+
+/// A whole, in chances.
+public(package) macro fun ppb(): u64 { 1_000_000_000 }
+
+/// The longest window, in ms: three years.
+public(package) macro fun window_ms_max(): u64 { 100_000_000_000 }
+
+/// The largest amount among the parameters.
+public(package) macro fun amount_max(): u64 { 1_000_000_000_000_000 }
+
+/// Most verifiers of an audit's first round.
+public(package) macro fun verifiers_max(): u64 { 4 }
+
+/// Most records that an audit draws.
+public(package) macro fun records_max(): u64 { 8 }
 
 /// A model's label.
 public(package) fun check_label(label: &String) { check_text(label, LABEL_BYTES_MAX) }
@@ -69,35 +84,35 @@ public(package) fun check_endpoint(endpoint: &String) {
     check_text(endpoint, ENDPOINT_BYTES_MAX);
     let bytes = endpoint.as_bytes();
     let start = if (starts_with(bytes, &b"https://")) 8 else if (starts_with(bytes, &b"http://")) 7 else 0;
-    assert!(start > 0 && bytes.length() > start && bytes[start] != 0x2f, errors::bad_argument());
-    assert!(bytes.all!(|byte| *byte > 0x20 && *byte < 0x7f), errors::bad_argument());
+    require(start > 0 && bytes.length() > start && bytes[start] != 0x2f, errors::bad_argument!());
+    require(bytes.all!(|byte| *byte > 0x20 && *byte < 0x7f), errors::bad_argument!());
 }
 
 /// A unit count, price or weight.
-public(package) fun check_quantity(value: u64) { assert!(value <= QUANTITY_MAX, errors::bad_argument()) }
+public(package) fun check_quantity(value: u64) { require(value <= QUANTITY_MAX, errors::bad_argument!()) }
 
 /// 32 bytes that are not a point of small order: anyone could sign for such a key. Bytes that are no point at all
 /// verify nothing, to the harm of whoever names them.
 public(package) fun check_key(key: &vector<u8>) {
     check_hash(key);
-    assert!(!message::is_small_order(key), errors::bad_argument());
+    require(!message::is_small_order(key), errors::bad_argument!());
 }
 
 /// Exactly 32 bytes.
-public(package) fun check_hash(bytes: &vector<u8>) { assert!(bytes.length() == 32, errors::bad_argument()) }
+public(package) fun check_hash(bytes: &vector<u8>) { require(bytes.length() == 32, errors::bad_argument!()) }
 
 /// A limited number of distinct labels.
 public(package) fun check_echelons(echelons: &vector<u64>) {
-    assert!(echelons.length() <= ECHELONS_MAX, errors::bad_argument());
+    require(echelons.length() <= ECHELONS_MAX, errors::bad_argument!());
     echelons.length().do!(|i| {
-        assert!(echelons[i] <= ECHELON_MAX, errors::bad_argument());
-        i.do!(|j| assert!(echelons[j] != echelons[i], errors::bad_argument()));
+        require(echelons[i] <= ECHELON_MAX, errors::bad_argument!());
+        i.do!(|j| require(echelons[j] != echelons[i], errors::bad_argument!()));
     });
 }
 
 /// A text of 1 to `bytes_max` bytes.
 fun check_text(text: &String, bytes_max: u64) {
-    assert!(!text.is_empty() && text.length() <= bytes_max, errors::bad_argument())
+    require(!text.is_empty() && text.length() <= bytes_max, errors::bad_argument!())
 }
 
 fun starts_with(bytes: &vector<u8>, prefix: &vector<u8>): bool {

@@ -2,29 +2,28 @@
 /// the operators would abort with the VM's own error. Nothing here rounds twice.
 module atoma::math;
 
-use atoma::errors;
+use atoma::errors::{Self, require};
 
-const MAX: u64 = 0xffff_ffff_ffff_ffff;
 /// Units per priced lot.
 const PRICE_LOT: u128 = 1_000_000;
 /// Parts of a whole in which shares are given.
 const PERMILLE: u128 = 1_000;
 
-public(package) fun max(): u64 { MAX }
+public(package) macro fun max(): u64 { 0xffff_ffff_ffff_ffff }
 
 public(package) fun add(a: u64, b: u64): u64 {
-    assert!(a <= MAX - b, errors::arithmetic());
+    require(a <= max!() - b, errors::arithmetic!());
     a + b
 }
 
 public(package) fun sub(a: u64, b: u64): u64 {
-    assert!(a >= b, errors::arithmetic());
+    require(a >= b, errors::arithmetic!());
     a - b
 }
 
 public(package) fun mul(a: u64, b: u64): u64 { narrow((a as u128) * (b as u128)) }
 
-public(package) fun saturating_add(a: u64, b: u64): u64 { if (a <= MAX - b) a + b else MAX }
+public(package) fun saturating_add(a: u64, b: u64): u64 { if (a <= max!() - b) a + b else max!() }
 
 public(package) fun saturating_sub(a: u64, b: u64): u64 { if (a >= b) a - b else 0 }
 
@@ -44,6 +43,6 @@ public(package) fun pro_rata(amount: u64, part: u64, whole: u64): u64 {
 }
 
 public(package) fun narrow(value: u128): u64 {
-    assert!(value <= (MAX as u128), errors::arithmetic());
+    require(value <= (max!() as u128), errors::arithmetic!());
     value as u64
 }

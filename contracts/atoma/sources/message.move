@@ -1,10 +1,13 @@
-/// The messages that users and nodes sign off chain and the contract checks: signed bytes are ASCII
-/// `atoma/1/<Name>`, a zero byte, then BCS of the struct, under pure ed25519. Nothing here reads or moves
-/// anything; callers decide what a valid signature permits.
+/// What is signed or hashed off chain and checked here. The messages of users and nodes: signed bytes are ASCII
+/// `atoma/1/<Name>`, a zero byte, then BCS of the struct, under pure ed25519. The transcript of a channel: its records
+/// and proofs that they are under a root. Nothing here reads or moves anything; callers decide what a valid signature
+/// or proof permits.
 module atoma::message;
 
-use std::bcs;
+use atoma::errors::{Self, require};
+use sui::bcs::{Self, BCS};
 use sui::ed25519;
+use sui::hash;
 
 const PREFIX: vector<u8> = b"atoma/1/";
 /// R is the neutral element, s is zero.
@@ -88,3 +91,134 @@ fun signed_bytes(name: vector<u8>, body: vector<u8>): vector<u8> {
     bytes.append(body);
     bytes
 }
+
+// Inclusion proofs for a channel's transcript: an RFC 6962 tree over BLAKE2b-256, leaf prefix 0x00, inner
+// prefix 0x01. The root is the one the user signed in a voucher.
+
+/// Longest proof that is read: trees of up to 2^40 leaves.
+const PROOF_HASHES_MAX: u64 = 40;
+
+public fun leaf_hash(record: vector<u8>): vector<u8> {
+    let mut bytes = x"00";
+    bytes.append(record);
+    hash::blake2b256(&bytes)
+}
+
+/// Whether `leaf` is leaf `index` (from 0) of the tree with `count` leaves and this `root`.
+public fun includes(
+    leaf: vector<u8>,
+    index: u64,
+    count: u64,
+    proof: &vector<vector<u8>>,
+    root: &vector<u8>,
+): bool {
+    if (index >= count || proof.length() > PROOF_HASHES_MAX) return false;
+    let mut position = index;
+    let mut last = count - 1;
+    let mut hash = leaf;
+    let mut i = 0;
+    while (i < proof.length()) {
+        if (last == 0) return false;
+        if (position % 2 == 1 || position == last) {
+            hash = inner_hash(proof[i], hash);
+            while (position % 2 == 0 && position != 0) {
+                position = position >> 1;
+                last = last >> 1;
+            }
+        } else {
+            hash = inner_hash(hash, proof[i]);
+        };
+        position = position >> 1;
+        last = last >> 1;
+        i = i + 1;
+    };
+    last == 0 && &hash == root
+}
+
+fun inner_hash(left: vector<u8>, right: vector<u8>): vector<u8> {
+    let mut bytes = x"01";
+    bytes.append(left);
+    bytes.append(right);
+    hash::blake2b256(&bytes)
+}
+
+// Records as they are shown on chain: the bytes of a leaf, and a proof that the transcript has it. Nothing here reads
+// or moves anything.
+
+/// BCS of a record: three hashes with their length, five `u64`, one `u8`.
+const RECORD_BYTES: u64 = 140;
+const HASH_BYTES: u64 = 32;
+/// The length of a hash, as BCS writes it.
+const HASH_PREFIX: u8 = 32;
+/// Complete, aborted, failed, refused.
+const STATUS_MAX: u8 = 3;
+/// Aborted: the highest status with units to pay.
+const BILLABLE_MAX: u8 = 1;
+
+/// A leaf of a transcript.
+public struct Record has copy, drop {
+    leaf: vector<u8>,
+    request_hash: vector<u8>,
+    response_hash: vector<u8>,
+    units: u64,
+    total_units: u64,
+    count: u64,
+    status: u8,
+    work: vector<u8>,
+}
+
+/// The record of these bytes, else `EBadRecord`. Only the canonical ones have the right length.
+public(package) fun decode(bytes: vector<u8>): Record {
+    require(bytes.length() == RECORD_BYTES, errors::bad_record!());
+    let mut reader = bcs::new(bytes);
+    let request_hash = peel_hash(&mut reader);
+    let response_hash = peel_hash(&mut reader);
+    // Input and output, which units are made of.
+    reader.peel_u64();
+    reader.peel_u64();
+    let units = reader.peel_u64();
+    let total_units = reader.peel_u64();
+    let count = reader.peel_u64();
+    let status = reader.peel_u8();
+    require(status <= STATUS_MAX, errors::bad_record!());
+    let work = peel_hash(&mut reader);
+    let leaf = leaf_hash(bytes);
+    Record { leaf, request_hash, response_hash, units, total_units, count, status, work }
+}
+
+fun peel_hash(reader: &mut BCS): vector<u8> {
+    require(reader.peel_u8() == HASH_PREFIX, errors::bad_record!());
+    bcs::to_bytes(&reader.peel_address())
+}
+
+/// The shown record, if it is leaf `index` under `root`, else `EBadRecord` or `EBadProof`.
+public(package) fun prove(
+    bytes: vector<u8>,
+    index: u64,
+    proof: &vector<vector<u8>>,
+    count: u64,
+    root: &vector<u8>,
+): Record {
+    let record = decode(bytes);
+    require(proof.length() <= PROOF_HASHES_MAX, errors::bad_proof!());
+    require(proof.all!(|hash| hash.length() == HASH_BYTES), errors::bad_proof!());
+    require(includes(record.leaf, index, count, proof, root), errors::bad_proof!());
+    record
+}
+
+public(package) fun leaf(self: &Record): &vector<u8> { &self.leaf }
+
+public(package) fun request_hash(self: &Record): &vector<u8> { &self.request_hash }
+
+public(package) fun response_hash(self: &Record): &vector<u8> { &self.response_hash }
+
+public(package) fun units(self: &Record): u64 { self.units }
+
+public(package) fun total_units(self: &Record): u64 { self.total_units }
+
+public(package) fun count(self: &Record): u64 { self.count }
+
+public(package) fun work(self: &Record): &vector<u8> { &self.work }
+
+/// Whether units may be charged.
+public(package) fun is_billable(self: &Record): bool { self.status <= BILLABLE_MAX }

@@ -2,10 +2,10 @@
 module atoma::model;
 
 use atoma::db::AtomaDb;
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::limits;
-use atoma::task_row;
+use atoma::rows;
 use std::string::String;
 
 /// Adds a model whose creator, and receiver of its fee, is the sender. By anyone.
@@ -19,12 +19,12 @@ public fun add<T>(
 ) {
     db.check_version();
     limits::check_label(&label);
-    assert!(modality <= limits::role_max(), errors::bad_argument());
+    require(modality <= limits::role_max!(), errors::bad_argument!());
     limits::check_hash(&weights_root);
-    assert!(creator_fee_permille <= limits::creator_fee_permille_max(), errors::bad_argument());
+    require(creator_fee_permille <= limits::creator_fee_permille_max!(), errors::bad_argument!());
 
     let model = db.models() + 1;
     let creator = ctx.sender();
-    db.add_model(model, task_row::new_model(model, label, creator, modality, weights_root, creator_fee_permille));
+    db.add_model(model, rows::new_model(model, label, creator, modality, weights_root, creator_fee_permille));
     events::model_added(model, label, creator, creator_fee_permille);
 }

@@ -6,15 +6,14 @@
 module atoma::offer;
 
 use atoma::db::AtomaDb;
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::limits;
 use atoma::math;
 use atoma::node::{Self, NodeBadge};
-use atoma::node_row::Node;
 use atoma::params::{Self, Params};
-use atoma::slots::{Self, Slot, SlotList, Subscription};
-use atoma::task_row::Task;
+use atoma::rows::{Node, Task};
+use atoma::slots::{Self, Subscription};
 use sui::clock::Clock;
 
 /// Offers the badge's node for a task: at once, or from the next epoch on if an earlier offer still holds in this
@@ -34,25 +33,26 @@ public fun subscribe<T>(
     let (id, epoch, clock_ms) = (badge.badge_id(), ctx.epoch(), clock.timestamp_ms());
     let node = node::check_enabled(db, badge);
     let row = db.task(task);
-    assert!(!row.deprecated(), errors::task_deprecated());
+    require(!row.deprecated(), errors::task_deprecated!());
     check_price(row, price, max_units);
-    assert!(row.echelons().contains(&echelon), errors::bad_argument());
-    assert!(row.allows(id), errors::not_whitelisted());
+    require(row.echelons().contains(&echelon), errors::bad_argument!());
+    require(row.allows(id), errors::not_whitelisted!());
     let terms = params::of_task(db.params_at(epoch), row);
-    assert!(node.collateral() >= terms.min_collateral(), errors::collateral());
-    assert!(node.reputation_at(epoch) >= row.min_reputation(), errors::not_eligible());
-    let before = first_or_present(db, id, task, price, max_units, echelon);
-    let list = slots::list(db.market(task).lists(), echelon);
-    assert!(running(list, &before).is_none(), errors::already_subscribed());
-    let from_epoch = free_epoch(list, &before, epoch);
-    let position = list.free_position(before.positions(), epoch);
+    require(node.collateral() >= terms.min_collateral(), errors::collateral!());
+    require(node.reputation_at(epoch) >= row.min_reputation(), errors::not_eligible!());
+    let market = db.market(task);
+    let before = market.offered(task, id, price, max_units, echelon);
+    require(market.running(&before).is_none(), errors::already_subscribed!());
+    let from_epoch = market.free_epoch(&before, epoch);
+    let position = market.free_position(&before, epoch);
     if (verifier) check_verifier(db, row, node, &before, &terms, clock_ms);
     let slot = slots::new_slot(id, weight(node, &terms), price, max_units, clock_ms, from_epoch);
     db.node_mut(id).count_write(epoch);
 
-    let position = write_offer(db, task, before, slot, position);
+    let market = db.market_mut(task);
+    let position = market.write_offer(before, slot, position);
     events::subscribed(task, id, price, max_units, echelon, position, from_epoch);
-    slots::list_mut(db.market_mut(task).lists_mut(), echelon).enter();
+    market.enter(echelon);
     if (verifier) join(db, id, task, &terms, clock_ms);
 }
 
@@ -73,19 +73,19 @@ public fun reprice<T>(
     let row = db.task(task);
     check_price(row, price, max_units);
     let terms = params::of_task(db.params_at(epoch), row);
-    assert!(node.collateral() >= terms.min_collateral(), errors::collateral());
-    let mut subscription = *db.market(task).subscription(id);
-    let list = slots::list(db.market(task).lists(), subscription.echelon());
-    let current = must_run(list, &subscription);
+    require(node.collateral() >= terms.min_collateral(), errors::collateral!());
+    let market = db.market(task);
+    let mut subscription = *market.subscription(id);
+    let current = market.must_run(&subscription);
     let from_epoch = math::add(epoch, 1);
-    let position = list.free_position(subscription.positions(), epoch);
+    let position = market.free_position(&subscription, epoch);
     let slot = slots::new_slot(id, weight(node, &terms), price, max_units, clock_ms, from_epoch);
     db.node_mut(id).count_write(epoch);
 
-    let list = slots::list_mut(db.market_mut(task).lists_mut(), subscription.echelon());
-    list.slot_mut(current).set_until_epoch(from_epoch);
     subscription.set_offer(price, max_units);
-    let position = write_offer(db, task, subscription, slot, position);
+    let market = db.market_mut(task);
+    market.end_slot(&subscription, current, from_epoch);
+    let position = market.write_offer(subscription, slot, position);
     events::repriced(task, id, price, max_units, position, from_epoch);
 }
 
@@ -104,9 +104,10 @@ public fun set_verifier<T>(
     let node = node::check_enabled(db, badge);
     let row = db.task(task);
     let terms = params::of_task(db.params_at(epoch), row);
-    let before = db.market(task).subscription(id);
-    must_run(slots::list(db.market(task).lists(), before.echelon()), before);
-    assert!(before.is_verifier() != verifier, errors::already_done());
+    let market = db.market(task);
+    let before = market.subscription(id);
+    market.must_run(before);
+    require(before.is_verifier() != verifier, errors::already_done!());
     if (verifier) check_verifier(db, row, node, before, &terms, clock_ms);
     db.node_mut(id).count_write(epoch);
 
@@ -125,19 +126,15 @@ public fun move_verifier<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, task: u64, c
     node::check_enabled(db, badge);
     let terms = params::of_task(db.params_at(epoch), db.task(task));
     let market = db.market(task);
-    let before = market.subscription(id);
-    assert!(before.is_verifier(), errors::not_subscribed());
-    let (echelon, position) = (before.echelon(), before.verifier_slot());
-    assert!(position.is_some(), errors::not_subscribed());
-    let next_free = slots::list(market.verifiers(), echelon).next_free();
-    let is_lower = next_free.is_some() && *next_free.borrow() < *position.borrow();
-    assert!(is_lower, errors::already_done());
+    let before = *market.subscription(id);
+    require(before.is_verifier(), errors::not_subscribed!());
+    require(market.can_move_down(&before), errors::already_done!());
     db.node_mut(id).count_write(epoch);
 
     leave(db, id, task, clock_ms);
-    db.market_mut(task).subscription_mut(id).take_verifier_slot();
+    db.market_mut(task).forget_verifier(id);
     join(db, id, task, &terms, clock_ms);
-    free_verifier(db, task, echelon, position.destroy_some());
+    db.market_mut(task).free_verifier(&before);
 }
 
 /// Ends the offer with this epoch, and opts out as a verifier. By the badge of an enabled node; counts as a write.
@@ -145,9 +142,10 @@ public fun unsubscribe<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, task: u64, clo
     let (id, epoch) = (badge.badge_id(), ctx.epoch());
     node::check_enabled(db, badge);
     let terms = params::of_task(db.params_at(epoch), db.task(task));
-    let before = db.market(task).subscription(id);
+    let market = db.market(task);
+    let before = market.subscription(id);
     let is_verifier = before.is_verifier();
-    let current = must_run(slots::list(db.market(task).lists(), before.echelon()), before);
+    let current = market.must_run(before);
     let until_epoch = math::add(epoch, 1);
     db.node_mut(id).count_write(epoch);
 
@@ -163,16 +161,12 @@ public fun evict<T>(db: &mut AtomaDb<T>, node: u64, task: u64, clock: &Clock, ct
     let (epoch, clock_ms) = (ctx.epoch(), clock.timestamp_ms());
     let is_disabled = db.node(node).disabled_ms() != 0;
     let market = db.market(task);
-    let before = market.subscription(node);
+    let before = *market.subscription(node);
     let (echelon, is_verifier) = (before.echelon(), before.is_verifier());
-    let list = slots::list(market.lists(), echelon);
-    let current = running(list, before);
-    let has_offers = !before.positions().is_empty();
-    let offers_over = has_offers && (is_disabled || free_epoch(list, before, epoch) == epoch);
-    let position = before.verifier_slot();
-    let verifier_over = position.is_some()
-        && (is_disabled || is_over(slots::list(market.verifiers(), echelon), *position.borrow(), clock_ms));
-    assert!(offers_over || verifier_over, errors::too_early());
+    let current = market.running(&before);
+    let offers_over = market.has_offers(node) && (is_disabled || market.free_epoch(&before, epoch) == epoch);
+    let verifier_over = before.has_position() && (is_disabled || market.is_verifier_over(&before, clock_ms));
+    require(offers_over || verifier_over, errors::too_early!());
 
     if (offers_over) {
         if (current.is_some()) end_offer(db, node, task, current.destroy_some(), epoch);
@@ -180,7 +174,9 @@ public fun evict<T>(db: &mut AtomaDb<T>, node: u64, task: u64, clock: &Clock, ct
     };
     if (verifier_over) {
         if (is_verifier) leave(db, node, task, clock_ms);
-        take_out_verifier(db, node, task, echelon);
+        let market = db.market_mut(task);
+        market.forget_verifier(node);
+        market.free_verifier(&before);
     };
     events::evicted(task, node, offers_over, verifier_over);
 }
@@ -189,22 +185,15 @@ public fun evict<T>(db: &mut AtomaDb<T>, node: u64, task: u64, clock: &Clock, ct
 public(package) fun at_epoch<T>(db: &AtomaDb<T>, task: u64, node: u64, epoch: u64): (u64, u64, u64) {
     let market = db.market(task);
     let subscription = market.subscription(node);
-    let list = slots::list(market.lists(), subscription.echelon());
-    let positions = subscription.positions();
-    let mut i = 0;
-    while (i < positions.length()) {
-        let slot = list.slot(positions[i]);
-        if (slot.is_live_at(epoch)) {
-            return (slot.slot_price(), slot.slot_max_units(), subscription.echelon())
-        };
-        i = i + 1;
-    };
-    abort errors::not_subscribed()
+    let slot = market.live_offer(subscription, epoch);
+    require(slot.is_some(), errors::not_subscribed!());
+    let slot = slot.destroy_some();
+    (slot.slot_price(), slot.slot_max_units(), subscription.echelon())
 }
 
 fun check_price(task: &Task, price: u64, max_units: u64) {
-    assert!(price <= task.price_ceiling(), errors::price_too_high());
-    assert!(max_units > 0, errors::bad_argument());
+    require(price <= task.price_ceiling(), errors::price_too_high!());
+    require(max_units > 0, errors::bad_argument!());
     limits::check_quantity(max_units);
 }
 
@@ -217,114 +206,26 @@ fun check_verifier<T>(
     terms: &Params,
     clock_ms: u64,
 ) {
-    assert!(task.level() == 2, errors::wrong_level());
-    assert!(node.collateral() >= terms.min_collateral(), errors::collateral());
-    assert!(!node.seal_key().is_empty(), errors::no_seal_key());
-    let position = subscription.verifier_slot();
-    if (position.is_none()) return;
-    let list = slots::list(db.market(task.id()).verifiers(), subscription.echelon());
-    assert!(is_over(list, position.destroy_some(), clock_ms), errors::too_early());
-}
-
-/// Whether a verifier's slot can be drawn for no claim any more.
-fun is_over(list: &SlotList, position: u64, clock_ms: u64): bool { list.slot(position).until_ms() <= clock_ms }
-
-/// Gives a node's position in the list of verifiers free.
-fun take_out_verifier<T>(db: &mut AtomaDb<T>, node: u64, task: u64, echelon: u64) {
-    let position = db.market_mut(task).subscription_mut(node).take_verifier_slot();
-    assert!(position.is_some(), errors::not_subscribed());
-    free_verifier(db, task, echelon, position.destroy_some());
-}
-
-fun free_verifier<T>(db: &mut AtomaDb<T>, task: u64, echelon: u64, position: u64) {
-    let list = slots::list_mut(db.market_mut(task).verifiers_mut(), echelon);
-    list.slot_mut(position).set_until_ms(0);
-    list.release(position);
+    require(task.level() == 2, errors::wrong_level!());
+    require(node.collateral() >= terms.min_collateral(), errors::collateral!());
+    require(!node.seal_key().is_empty(), errors::no_seal_key!());
+    let market = db.market(task.task_id());
+    require(!subscription.has_position() || market.is_verifier_over(subscription, clock_ms), errors::too_early!());
 }
 
 /// Removes all offers of a node from their list. Whose last offer moves into the gap is told its new position.
 fun take_out_offers<T>(db: &mut AtomaDb<T>, node: u64, task: u64, echelon: u64) {
     let market = db.market_mut(task);
-    loop {
-        let position = market.subscription_mut(node).pop_position();
-        if (position.is_none()) break;
-        let position = position.destroy_some();
-        let list = slots::list_mut(market.lists_mut(), echelon);
-        let moved = list.swap_remove(position);
-        let from = list.size();
-        moved.do!(|other| {
-            market.subscription_mut(other).move_position(from, position);
-            events::slot_moved(task, echelon, other, from, position);
-        });
+    while (market.has_offers(node)) {
+        let (moved, from, to) = market.take_out_offer(node);
+        moved.do!(|other| events::slot_moved(task, echelon, other, from, to));
     }
-}
-
-/// The node's subscription with these terms: the one it has, or a first one.
-fun first_or_present<T>(
-    db: &AtomaDb<T>,
-    node: u64,
-    task: u64,
-    price: u64,
-    max_units: u64,
-    echelon: u64,
-): Subscription {
-    let market = db.market(task);
-    if (!market.has_subscription(node)) {
-        return slots::new_subscription(task, node, price, max_units, echelon)
-    };
-    let mut subscription = *market.subscription(node);
-    assert!(subscription.echelon() == echelon, errors::bad_argument());
-    subscription.set_offer(price, max_units);
-    subscription
-}
-
-/// Position of the offer that has no end yet.
-fun running(list: &SlotList, subscription: &Subscription): Option<u64> {
-    let positions = subscription.positions();
-    let mut i = 0;
-    while (i < positions.length()) {
-        if (list.slot(positions[i]).until_epoch() == math::max()) return option::some(positions[i]);
-        i = i + 1;
-    };
-    option::none()
-}
-
-fun must_run(list: &SlotList, subscription: &Subscription): u64 {
-    let current = running(list, subscription);
-    assert!(current.is_some(), errors::not_subscribed());
-    current.destroy_some()
-}
-
-/// The first epoch from `epoch` on in which none of the node's offers holds, all of them having an end.
-fun free_epoch(list: &SlotList, subscription: &Subscription, epoch: u64): u64 {
-    let mut free = epoch;
-    subscription.positions().do_ref!(|position| free = free.max(list.slot(*position).until_epoch()));
-    free
 }
 
 fun weight(node: &Node, terms: &Params): u64 { node.collateral().min(terms.weight_cap()) }
 
-/// Writes the slot at its position, or at a new one, and the subscription. Returns the position.
-fun write_offer<T>(
-    db: &mut AtomaDb<T>,
-    task: u64,
-    mut subscription: Subscription,
-    slot: Slot,
-    position: Option<u64>,
-): u64 {
-    let market = db.market_mut(task);
-    let position = slots::list_mut(market.lists_mut(), subscription.echelon()).put(position, slot);
-    subscription.add_position(position);
-    market.set_subscription(subscription);
-    position
-}
-
 fun end_offer<T>(db: &mut AtomaDb<T>, node: u64, task: u64, position: u64, until_epoch: u64) {
-    let market = db.market_mut(task);
-    let echelon = market.subscription(node).echelon();
-    let list = slots::list_mut(market.lists_mut(), echelon);
-    list.slot_mut(position).set_until_epoch(until_epoch);
-    list.leave();
+    db.market_mut(task).end_offer(node, position, until_epoch);
     events::unsubscribed(task, node, until_epoch);
 }
 
@@ -336,30 +237,12 @@ fun left_ms(terms: &Params, clock_ms: u64): u64 {
 fun join<T>(db: &mut AtomaDb<T>, node: u64, task: u64, terms: &Params, clock_ms: u64) {
     let row = db.node(node);
     let (owner, weight) = (row.owner(), weight(row, terms));
-    let market = db.market_mut(task);
-    let subscription = market.subscription(node);
-    let (echelon, position) = (subscription.echelon(), subscription.verifier_slot());
-    let slot = slots::new_slot(node, weight, subscription.price(), subscription.max_units(), clock_ms, 0);
-    let list = slots::list_mut(market.verifiers_mut(), echelon);
-    let position = if (position.is_some()) list.put(position, slot) else list.place(slot);
-    list.enter();
-    market.subscription_mut(node).join_at(position);
-    let owned = market.verifiers_owned(owner);
-    market.set_verifiers_owned(owner, owned + 1);
+    let (echelon, position) = db.market_mut(task).join(node, owner, weight, clock_ms);
     events::verifier_joined(task, node, echelon, position, weight, clock_ms);
 }
 
 fun leave<T>(db: &mut AtomaDb<T>, node: u64, task: u64, until_ms: u64) {
     let owner = db.node(node).owner();
-    let market = db.market_mut(task);
-    let subscription = market.subscription_mut(node);
-    let (echelon, position) = (subscription.echelon(), subscription.verifier_slot());
-    assert!(position.is_some(), errors::not_subscribed());
-    subscription.unjoin();
-    let list = slots::list_mut(market.verifiers_mut(), echelon);
-    list.slot_mut(position.destroy_some()).set_until_ms(until_ms);
-    list.leave();
-    let owned = market.verifiers_owned(owner);
-    market.set_verifiers_owned(owner, math::saturating_sub(owned, 1));
+    db.market_mut(task).leave(node, owner, until_ms);
     events::verifier_left(task, node, until_ms);
 }

@@ -1,22 +1,16 @@
-/// Parameters: their layout, the bounds within which they may be set, and what a task makes of them.
+/// What everything is judged by: the parameters, their layout and the bounds within which they may be set, what a task
+/// makes of them, and the terms of a claim.
 module atoma::params;
 
-use atoma::errors;
+use atoma::errors::{Self, require};
+use atoma::limits;
 use atoma::math;
-use atoma::task_row::Task;
+use atoma::rows::Task;
 
 /// How many values there are.
 const VALUES: u64 = 41;
-/// Longest window.
-const WINDOW_MS_MAX: u64 = 100_000_000_000;
-/// Largest amount.
-const AMOUNT_MAX: u64 = 1_000_000_000_000_000;
 /// Most minima of collateral that a draw weighs.
 const WEIGHT_CAP_TIMES_MAX: u64 = 1_000;
-/// A whole, in parts of which chances are given.
-const PPB: u64 = 1_000_000_000;
-const VERIFIERS_MAX: u64 = 4;
-const RECORDS_MAX: u64 = 8;
 /// Verifiers opted in beyond those of a first round: a jury of seven and two replacements.
 const VERIFIERS_SPARE: u64 = 9;
 /// Largest safety factor and cost ratio, so that the chance of an audit stays inside 128 bits.
@@ -92,60 +86,62 @@ public struct PendingParams has copy, drop, store {
 
 /// Takes all values in order. Aborts `EBadParams` if there are more or fewer, or if they are not within the bounds
 /// that no administrator can leave.
-public(package) fun checked(values: vector<u64>): Params {
-    assert!(values.length() == VALUES, errors::bad_params());
+public(package) fun checked(mut values: vector<u64>): Params {
+    require(values.length() == VALUES, errors::bad_params!());
+    // Fields are read in order, from what is then the end.
+    values.reverse();
     let windows = Windows {
-        unit_ms: values[0],
-        stack_life_ms: values[1],
-        close_delay_ms: values[2],
-        exit_ms: values[3],
-        beat_min_ms: values[4],
-        reveal_ms: values[5],
-        commit_ms: values[6],
-        verdict_ms: values[7],
-        grace_ms: values[8],
-        challenge_ms: values[9],
-        hold_ms: values[10],
-        dispute_window_ms: values[11],
-        answer_window_ms: values[12],
-        body_window_ms: values[13],
-        queue_max_ms: values[14],
-        answer_interval_max_ms: values[15],
-        timelock_ms: values[16],
+        unit_ms: values.pop_back(),
+        stack_life_ms: values.pop_back(),
+        close_delay_ms: values.pop_back(),
+        exit_ms: values.pop_back(),
+        beat_min_ms: values.pop_back(),
+        reveal_ms: values.pop_back(),
+        commit_ms: values.pop_back(),
+        verdict_ms: values.pop_back(),
+        grace_ms: values.pop_back(),
+        challenge_ms: values.pop_back(),
+        hold_ms: values.pop_back(),
+        dispute_window_ms: values.pop_back(),
+        answer_window_ms: values.pop_back(),
+        body_window_ms: values.pop_back(),
+        queue_max_ms: values.pop_back(),
+        answer_interval_max_ms: values.pop_back(),
+        timelock_ms: values.pop_back(),
     };
     let amounts = Amounts {
-        min_collateral: values[17],
-        weight_cap: values[18],
-        registration_fee: values[19],
-        open_fee: values[20],
-        bond: values[21],
-        answer_fee: values[22],
-        resolve_fee: values[23],
-        min_claim: values[24],
-        compensation_max: values[25],
-        verifier_pay_min: values[26],
+        min_collateral: values.pop_back(),
+        weight_cap: values.pop_back(),
+        registration_fee: values.pop_back(),
+        open_fee: values.pop_back(),
+        bond: values.pop_back(),
+        answer_fee: values.pop_back(),
+        resolve_fee: values.pop_back(),
+        min_claim: values.pop_back(),
+        compensation_max: values.pop_back(),
+        verifier_pay_min: values.pop_back(),
     };
     let rates = Rates {
-        fraud_permille: values[27],
-        timeout_permille: values[28],
-        verdict_permille: values[29],
-        no_commit_permille: values[30],
-        burn_permille: values[31],
-        compensation_times: values[32],
-        p_min_ppb: values[33],
-        p_stat_ppb: values[34],
-        cost_permille: values[35],
-        collusion_permille: values[36],
-        safety_permille: values[37],
-        verifiers: values[38],
-        records: values[39],
-        min_verifiers: values[40],
+        fraud_permille: values.pop_back(),
+        timeout_permille: values.pop_back(),
+        verdict_permille: values.pop_back(),
+        no_commit_permille: values.pop_back(),
+        burn_permille: values.pop_back(),
+        compensation_times: values.pop_back(),
+        p_min_ppb: values.pop_back(),
+        p_stat_ppb: values.pop_back(),
+        cost_permille: values.pop_back(),
+        collusion_permille: values.pop_back(),
+        safety_permille: values.pop_back(),
+        verifiers: values.pop_back(),
+        records: values.pop_back(),
+        min_verifiers: values.pop_back(),
     };
     let params = Params { windows, amounts, rates };
     check_windows(&params.windows);
     check_amounts(&params.amounts);
     check_rates(&params.rates);
-    assert!(params.windows.hold_ms >= hold_min_ms(&params.windows), errors::bad_params());
+    require(params.windows.hold_ms >= hold_min_ms(&params.windows), errors::bad_params!());
     check_exit(&params.windows);
     check_safety(&params.rates);
     params
@@ -154,27 +150,27 @@ public(package) fun checked(values: vector<u64>): Params {
 /// Aborts unless `params` may follow `before`: the unit never changes; exit and timelock never get shorter, because
 /// what was bought under the longer ones may still be running.
 public(package) fun check_change(before: &Params, params: &Params) {
-    assert!(params.unit_ms() == before.unit_ms(), errors::bad_params());
-    assert!(params.exit_ms() >= before.exit_ms(), errors::bad_params());
-    assert!(params.timelock_ms() >= before.timelock_ms(), errors::bad_params());
+    require(params.windows.unit_ms == before.windows.unit_ms, errors::bad_params!());
+    require(params.windows.exit_ms >= before.windows.exit_ms, errors::bad_params!());
+    require(params.windows.timelock_ms >= before.windows.timelock_ms, errors::bad_params!());
 }
 
 /// What a purchase of this task is judged by: of each of the task's audit terms and the parameter the larger value,
 /// the task's minimum of collateral where it is larger, the weight cap in the same proportion, and what follows
 /// from these.
 public(package) fun of_task(params: &Params, task: &Task): Params {
-    let audit = task.audit();
+    let (p_min_ppb, p_stat_ppb, verifiers, records, min_claim, challenge_ms, hold_ms) = task.audit();
     let Params { mut windows, mut amounts, mut rates } = *params;
-    rates.p_min_ppb = rates.p_min_ppb.max(audit.p_min_ppb());
-    rates.p_stat_ppb = rates.p_stat_ppb.max(audit.p_stat_ppb());
-    rates.verifiers = rates.verifiers.max(audit.verifiers());
-    rates.records = rates.records.max(audit.records());
+    rates.p_min_ppb = rates.p_min_ppb.max(p_min_ppb);
+    rates.p_stat_ppb = rates.p_stat_ppb.max(p_stat_ppb);
+    rates.verifiers = rates.verifiers.max(verifiers);
+    rates.records = rates.records.max(records);
     rates.min_verifiers = rates.min_verifiers.max(rates.verifiers + VERIFIERS_SPARE);
-    amounts.min_claim = amounts.min_claim.max(audit.min_claim());
-    windows.challenge_ms = windows.challenge_ms.max(audit.challenge_ms());
+    amounts.min_claim = amounts.min_claim.max(min_claim);
+    windows.challenge_ms = windows.challenge_ms.max(challenge_ms);
     amounts.min_collateral = amounts.min_collateral.max(task.min_collateral());
     amounts.weight_cap = scaled_cap(&params.amounts, amounts.min_collateral);
-    windows.hold_ms = windows.hold_ms.max(audit.hold_ms()).max(hold_min_ms(&windows));
+    windows.hold_ms = windows.hold_ms.max(hold_ms).max(hold_min_ms(&windows));
     Params { windows, amounts, rates }
 }
 
@@ -188,13 +184,13 @@ public(package) fun check_terms(terms: &Params) {
 /// The chance in parts of 10^9, rounded down, that a drawn cheat is convicted if a share r of the verifiers colludes
 /// with it: `(1 − r^k) · P[Bin(7, 1 − r) ≥ 5]`. Every product is rounded down by itself, `r^k` up.
 public(package) fun conviction_ppb(collusion_permille: u64, verifiers: u64): u64 {
-    let r = collusion_permille * (PPB / 1_000);
-    let h = PPB - r;
+    let r = collusion_permille * (limits::ppb!() / 1_000);
+    let h = limits::ppb!() - r;
     let h5 = power(h, 5);
     let h6 = times(h5, h);
     let h7 = times(h6, h);
     let jury = 21 * times(times(h5, r), r) + 7 * times(h6, r) + h7;
-    times(PPB - power_up(r, verifiers), jury)
+    times(limits::ppb!() - power_up(r, verifiers), jury)
 }
 
 public(package) fun pending(params: Params, epoch: u64): PendingParams { PendingParams { params, epoch } }
@@ -203,19 +199,9 @@ public(package) fun pending_params(self: &PendingParams): &Params { &self.params
 
 public(package) fun pending_epoch(self: &PendingParams): u64 { self.epoch }
 
-public(package) fun window_ms_max(): u64 { WINDOW_MS_MAX }
-
-public(package) fun amount_max(): u64 { AMOUNT_MAX }
-
-public(package) fun ppb(): u64 { PPB }
-
-public(package) fun verifiers_max(): u64 { VERIFIERS_MAX }
-
-public(package) fun records_max(): u64 { RECORDS_MAX }
-
 fun check_windows(windows: &Windows) {
     let unit_ms = windows.unit_ms;
-    assert!(unit_ms >= 1 && unit_ms <= WINDOW_MS_MAX, errors::bad_params());
+    require(unit_ms >= 1 && unit_ms <= limits::window_ms_max!(), errors::bad_params!());
     check_window(windows.stack_life_ms, unit_ms);
     check_window(windows.close_delay_ms, unit_ms);
     check_window(windows.exit_ms, unit_ms);
@@ -234,15 +220,15 @@ fun check_windows(windows: &Windows) {
     check_window(windows.beat_min_ms, 1);
     check_window(windows.answer_interval_max_ms, 1);
     // A node at a longer interval could never be disputed.
-    assert!(windows.answer_interval_max_ms <= windows.queue_max_ms, errors::bad_params());
-    assert!(windows.close_delay_ms >= windows.dispute_window_ms, errors::bad_params());
-    assert!(windows.timelock_ms >= windows.stack_life_ms + windows.exit_ms, errors::bad_params());
+    require(windows.answer_interval_max_ms <= windows.queue_max_ms, errors::bad_params!());
+    require(windows.close_delay_ms >= windows.dispute_window_ms, errors::bad_params!());
+    require(windows.timelock_ms >= windows.stack_life_ms + windows.exit_ms, errors::bad_params!());
 }
 
 /// A positive multiple of `unit_ms`.
 fun check_window(window_ms: u64, unit_ms: u64) {
-    let is_bounded = window_ms >= 1 && window_ms <= WINDOW_MS_MAX;
-    assert!(is_bounded && window_ms % unit_ms == 0, errors::bad_params())
+    let is_bounded = window_ms >= 1 && window_ms <= limits::window_ms_max!();
+    require(is_bounded && window_ms % unit_ms == 0, errors::bad_params!())
 }
 
 fun check_amounts(amounts: &Amounts) {
@@ -256,14 +242,14 @@ fun check_amounts(amounts: &Amounts) {
     check_amount(amounts.min_claim);
     check_amount(amounts.compensation_max);
     check_amount(amounts.verifier_pay_min);
-    assert!(amounts.min_collateral > 0, errors::bad_params());
-    assert!(amounts.weight_cap >= amounts.min_collateral, errors::bad_params());
+    require(amounts.min_collateral > 0, errors::bad_params!());
+    require(amounts.weight_cap >= amounts.min_collateral, errors::bad_params!());
     // So that a task's own minimum can be scaled.
-    assert!(amounts.weight_cap <= WEIGHT_CAP_TIMES_MAX * amounts.min_collateral, errors::bad_params());
-    assert!(amounts.compensation_max <= amounts.min_collateral, errors::bad_params());
+    require(amounts.weight_cap <= WEIGHT_CAP_TIMES_MAX * amounts.min_collateral, errors::bad_params!());
+    require(amounts.compensation_max <= amounts.min_collateral, errors::bad_params!());
 }
 
-fun check_amount(amount: u64) { assert!(amount <= AMOUNT_MAX, errors::bad_params()) }
+fun check_amount(amount: u64) { require(amount <= limits::amount_max!(), errors::bad_params!()) }
 
 fun check_rates(rates: &Rates) {
     check_rate(rates.fraud_permille, 500, 1_000);
@@ -272,17 +258,17 @@ fun check_rates(rates: &Rates) {
     check_rate(rates.no_commit_permille, 0, 1_000);
     check_rate(rates.burn_permille, 500, 1_000);
     check_rate(rates.compensation_times, 0, 10);
-    check_rate(rates.p_min_ppb, 1_000_000, PPB);
-    check_rate(rates.p_stat_ppb, 1_000_000, PPB);
+    check_rate(rates.p_min_ppb, 1_000_000, limits::ppb!());
+    check_rate(rates.p_stat_ppb, 1_000_000, limits::ppb!());
     check_rate(rates.cost_permille, 1, COST_PERMILLE_MAX);
     check_rate(rates.collusion_permille, 0, 500);
     check_rate(rates.safety_permille, 0, SAFETY_PERMILLE_MAX);
-    check_rate(rates.verifiers, 1, VERIFIERS_MAX);
-    check_rate(rates.records, 1, RECORDS_MAX);
-    check_rate(rates.min_verifiers, rates.verifiers + VERIFIERS_SPARE, AMOUNT_MAX);
+    check_rate(rates.verifiers, 1, limits::verifiers_max!());
+    check_rate(rates.records, 1, limits::records_max!());
+    check_rate(rates.min_verifiers, rates.verifiers + VERIFIERS_SPARE, limits::amount_max!());
 }
 
-fun check_rate(rate: u64, least: u64, most: u64) { assert!(rate >= least && rate <= most, errors::bad_params()) }
+fun check_rate(rate: u64, least: u64, most: u64) { require(rate >= least && rate <= most, errors::bad_params!()) }
 
 /// The shortest hold in which a challenge and both rounds of an audit end, each with graces and a replacement. Sums
 /// of a few windows, each bounded, stay far inside the range.
@@ -296,30 +282,30 @@ fun check_exit(windows: &Windows) {
     let disputes_ms = windows.dispute_window_ms + windows.queue_max_ms + windows.answer_window_ms
         + windows.body_window_ms;
     let longest_ms = windows.close_delay_ms + disputes_ms + 2 * windows.hold_ms + 4 * windows.grace_ms;
-    assert!(windows.exit_ms >= longest_ms, errors::bad_params());
+    require(windows.exit_ms >= longest_ms, errors::bad_params!());
 }
 
 /// The safety factor must make up for what colluding verifiers hide: `safety · q ≥ 1000 · (1 − r)`.
 fun check_safety(rates: &Rates) {
-    let honest_ppb = (PPB - rates.collusion_permille * 1_000_000) as u128;
+    let honest_ppb = (limits::ppb!() - rates.collusion_permille * 1_000_000) as u128;
     let conviction_ppb = conviction_ppb(rates.collusion_permille, rates.verifiers) as u128;
-    assert!((rates.safety_permille as u128) * conviction_ppb >= 1_000 * honest_ppb, errors::bad_params());
+    require((rates.safety_permille as u128) * conviction_ppb >= 1_000 * honest_ppb, errors::bad_params!());
 }
 
 /// `a · b / 10^9`, rounded down.
-fun times(a: u64, b: u64): u64 { math::narrow((a as u128) * (b as u128) / (PPB as u128)) }
+fun times(a: u64, b: u64): u64 { math::narrow((a as u128) * (b as u128) / (limits::ppb!() as u128)) }
 
 /// `a^exponent`, every product rounded down.
 fun power(a: u64, exponent: u64): u64 {
-    let mut product = PPB;
+    let mut product = limits::ppb!();
     exponent.do!(|_| product = times(product, a));
     product
 }
 
 /// `a^exponent`, every product rounded up.
 fun power_up(a: u64, exponent: u64): u64 {
-    let one = PPB as u128;
-    let mut product = PPB;
+    let one = limits::ppb!() as u128;
+    let mut product = limits::ppb!();
     exponent.do!(|_| product = math::narrow(((product as u128) * (a as u128)).divide_and_round_up(one)));
     product
 }
@@ -412,3 +398,95 @@ public(package) fun verifiers(self: &Params): u64 { self.rates.verifiers }
 public(package) fun records(self: &Params): u64 { self.rates.records }
 
 public(package) fun min_verifiers(self: &Params): u64 { self.rates.min_verifiers }
+
+// What the functions on a claim need from the object that holds it, and what they leave for it to do.
+//
+// Claims stand in a stack's channels and in disputes. What both share works on the `Claim` with its `Terms` and
+// returns a `Step` to the object that holds it, which moves the money.
+
+/// The terms of a stack's or dispute's claim. Copies: what runs is judged by what it was made under.
+public struct Terms has copy, drop {
+    /// The stack or dispute; seeds and commitments are bound to it.
+    target: address,
+    /// Buyer of the units: gets bonds and compensation.
+    owner: address,
+    node: u64,
+    task: u64,
+    exact: bool,
+    price: u64,
+    /// Whose verifiers are drawn, their lists laid end to end.
+    echelons: vector<u64>,
+    params: Params,
+}
+
+/// What a step leaves to the object that holds the claim: its balance and dues.
+public struct Step has drop {
+    /// Whom to credit, and what, in order.
+    to: vector<address>,
+    amounts: vector<u64>,
+    /// Leaves as the caller's coin.
+    to_caller: u64,
+    ending: u8,
+}
+
+// What became of a claim.
+
+/// It goes on.
+const NONE: u8 = 0;
+/// Its money is escrow again.
+const VOID: u8 = 1;
+/// The same, and the node served its last.
+const CONVICTED: u8 = 2;
+
+public(package) fun new_terms(
+    target: address,
+    owner: address,
+    node: u64,
+    task: u64,
+    exact: bool,
+    price: u64,
+    echelons: vector<u64>,
+    params: Params,
+): Terms {
+    Terms { target, owner, node, task, exact, price, echelons, params }
+}
+
+public(package) fun target(self: &Terms): address { self.target }
+
+public(package) fun owner(self: &Terms): address { self.owner }
+
+public(package) fun node(self: &Terms): u64 { self.node }
+
+public(package) fun task(self: &Terms): u64 { self.task }
+
+public(package) fun exact(self: &Terms): bool { self.exact }
+
+public(package) fun price(self: &Terms): u64 { self.price }
+
+public(package) fun echelons(self: &Terms): &vector<u64> { &self.echelons }
+
+public(package) fun params(self: &Terms): &Params { &self.params }
+
+/// A step after which the claim goes on, and which moves nothing yet.
+public(package) fun step(): Step { Step { to: vector[], amounts: vector[], to_caller: 0, ending: NONE } }
+
+public(package) fun credit(self: &mut Step, to: address, amount: u64) {
+    self.to.push_back(to);
+    self.amounts.push_back(amount);
+}
+
+public(package) fun pay_caller(self: &mut Step, amount: u64) { self.to_caller = amount }
+
+public(package) fun end_void(self: &mut Step) { self.ending = VOID }
+
+public(package) fun end_convicted(self: &mut Step) { self.ending = CONVICTED }
+
+/// Whom to credit, and what, in order.
+public(package) fun credits(self: &Step): (&vector<address>, &vector<u64>) { (&self.to, &self.amounts) }
+
+public(package) fun to_caller(self: &Step): u64 { self.to_caller }
+
+/// Whether the claim ended.
+public(package) fun is_over(self: &Step): bool { self.ending != NONE }
+
+public(package) fun is_convicted(self: &Step): bool { self.ending == CONVICTED }

@@ -3,15 +3,15 @@ module atoma::purchase;
 
 use atoma::db::AtomaDb;
 use atoma::draw;
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::limits;
 use atoma::math;
 use atoma::offer;
 use atoma::params::{Self, Params};
+use atoma::rows::{Model, Task};
 use atoma::slots::Verifiers;
 use atoma::stack_state::{Self, Channel, StackState};
-use atoma::task_row::{Model, Task};
 
 /// Selections: the chain draws one node and opens its channel; draws some; lets the owner pick.
 const SINGLE: u8 = 0;
@@ -58,14 +58,14 @@ public(package) fun acquire<T>(
     ctx: &TxContext,
 ): (StackState, u64, Option<Channel>) {
     db.check_version();
-    assert!(!db.paused(), errors::paused());
+    require(!db.paused(), errors::paused!());
     check_purchase(purchase);
     let (task, model) = sold(db, purchase.task);
     let echelons = accepted(task, &purchase.echelons);
     let params = params::of_task(db.params_at(ctx.epoch()), task);
     let verifiers = verifiers(db, task, &params, &echelons);
     let (surcharge, total) = escrow(&params, task.surcharge_permille(), purchase);
-    assert!(paid >= total, errors::insufficient_payment());
+    require(paid >= total, errors::insufficient_payment!());
     let expires_ms = math::add(clock_ms, params.stack_life_ms());
     // The refund comes after this; it must be a time that can pass.
     math::add(expires_ms, params.close_delay_ms());
@@ -136,11 +136,11 @@ public(package) fun top_up<T>(
 ): u64 {
     db.check_version();
     state.check(db);
-    assert!(!db.paused(), errors::paused());
-    assert!(ctx.sender() == state.owner(), errors::not_authorized());
-    assert!(clock_ms < state.ends_ms(), errors::stack_ended());
+    require(!db.paused(), errors::paused!());
+    require(ctx.sender() == state.owner(), errors::not_authorized!());
+    require(clock_ms < state.ends_ms(), errors::stack_ended!());
     sold(db, state.task());
-    assert!(units > 0, errors::bad_argument());
+    require(units > 0, errors::bad_argument!());
     let total_units = math::add(state.total_units(), units);
     limits::check_quantity(total_units);
     let before = math::cost(state.total_units(), state.max_price());
@@ -148,7 +148,7 @@ public(package) fun top_up<T>(
     let escrowed = math::share(cost, state.surcharge_permille());
     let surcharge = math::sub(escrowed, state.surcharge_escrowed());
     let amount = math::add(math::sub(cost, before), surcharge);
-    assert!(paid >= amount, errors::insufficient_payment());
+    require(paid >= amount, errors::insufficient_payment!());
 
     state.set_total_units(total_units);
     state.set_surcharge_escrowed(escrowed);
@@ -157,39 +157,39 @@ public(package) fun top_up<T>(
 }
 
 fun check_purchase(purchase: &Purchase) {
-    assert!(purchase.selection <= ANY, errors::bad_argument());
+    require(purchase.selection <= ANY, errors::bad_argument!());
     limits::check_key(&purchase.request_key);
-    assert!(purchase.units > 0, errors::bad_argument());
+    require(purchase.units > 0, errors::bad_argument!());
     limits::check_quantity(purchase.units);
     limits::check_quantity(purchase.max_price);
-    assert!(purchase.nodes <= limits::drawn_max(), errors::bad_argument());
-    assert!(purchase.selection != LIMITED || purchase.nodes > 0, errors::bad_argument());
-    assert!(purchase.max_opens <= limits::opens_max(), errors::bad_argument());
+    require(purchase.nodes <= limits::drawn_max!(), errors::bad_argument!());
+    require(purchase.selection != LIMITED || purchase.nodes > 0, errors::bad_argument!());
+    require(purchase.max_opens <= limits::opens_max!(), errors::bad_argument!());
     limits::check_echelons(&purchase.echelons);
 }
 
 /// A task that is for sale, with its model.
 fun sold<T>(db: &AtomaDb<T>, task: u64): (&Task, &Model) {
     let task = db.task(task);
-    assert!(!task.deprecated(), errors::task_deprecated());
+    require(!task.deprecated(), errors::task_deprecated!());
     let model = db.model(task.model());
-    assert!(!model.disabled(), errors::model_disabled());
+    require(!model.disabled(), errors::model_disabled!());
     (task, model)
 }
 
 fun accepted(task: &Task, wanted: &vector<u64>): vector<u64> {
     if (wanted.is_empty()) return *task.echelons();
-    assert!(!task.exact(), errors::bad_argument());
-    wanted.do_ref!(|echelon| assert!(task.echelons().contains(echelon), errors::bad_argument()));
+    require(!task.exact(), errors::bad_argument!());
+    wanted.do_ref!(|echelon| require(task.echelons().contains(echelon), errors::bad_argument!()));
     *wanted
 }
 
 /// The verifiers of these echelons, of whom at level 2 there must be enough.
 fun verifiers<T>(db: &AtomaDb<T>, task: &Task, params: &Params, echelons: &vector<u64>): Verifiers {
-    let verifiers = db.market(task.id()).verifiers_in(echelons);
+    let verifiers = db.market(task.task_id()).verifiers_in(echelons);
     if (task.level() == 2) {
         params::check_terms(params);
-        assert!(verifiers.suffice(0, params.min_verifiers()), errors::not_enough_verifiers());
+        require(verifiers.suffice(0, params.min_verifiers()), errors::not_enough_verifiers!());
     };
     verifiers
 }
@@ -218,13 +218,13 @@ fun drawn<T>(
 ): vector<u64> {
     if (purchase.selection == ANY) return vector[];
     if (purchase.selection == LIMITED) {
-        drawing.draw(db, task, params, echelons, purchase.nodes, draw::tries_max());
-        assert!(drawing.count() == purchase.nodes, errors::no_eligible());
+        drawing.draw(db, task, params, echelons, purchase.nodes, draw::tries_max!());
+        require(drawing.count() == purchase.nodes, errors::no_eligible!());
         return drawing.drawn()
     };
-    let left = drawing.draw(db, task, params, echelons, 1, draw::tries_max());
-    assert!(drawing.count() == 1, errors::no_eligible());
-    let tries = left.min(draw::standby_tries_max());
-    drawing.draw(db, task, params, echelons, 1 + draw::standbys_max(), tries);
+    let left = drawing.draw(db, task, params, echelons, 1, draw::tries_max!());
+    require(drawing.count() == 1, errors::no_eligible!());
+    let tries = left.min(draw::standby_tries_max!());
+    drawing.draw(db, task, params, echelons, 1 + draw::standbys_max!(), tries);
     drawing.drawn()
 }

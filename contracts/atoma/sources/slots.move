@@ -7,7 +7,7 @@
 /// off at the end. A draw for an old claim meets who was there, or nobody.
 module atoma::slots;
 
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::math;
 use sui::table::{Self, Table};
 
@@ -98,33 +98,189 @@ fun new_list(ctx: &mut TxContext): SlotList { SlotList { pages: table::new(ctx),
 
 public(package) fun lists(self: &Market): &Table<u64, SlotList> { &self.lists }
 
-public(package) fun lists_mut(self: &mut Market): &mut Table<u64, SlotList> { &mut self.lists }
-
 public(package) fun verifiers(self: &Market): &Table<u64, SlotList> { &self.verifiers }
-
-public(package) fun verifiers_mut(self: &mut Market): &mut Table<u64, SlotList> { &mut self.verifiers }
 
 public(package) fun has_subscription(self: &Market, node: u64): bool { self.subscriptions.contains(node) }
 
 /// A node's subscription, whether it still runs or not.
 public(package) fun subscription(self: &Market, node: u64): &Subscription {
-    assert!(self.subscriptions.contains(node), errors::not_subscribed());
+    require(self.subscriptions.contains(node), errors::not_subscribed!());
     &self.subscriptions[node]
 }
 
-public(package) fun subscription_mut(self: &mut Market, node: u64): &mut Subscription {
-    assert!(self.subscriptions.contains(node), errors::not_subscribed());
+fun subscription_mut(self: &mut Market, node: u64): &mut Subscription {
+    require(self.subscriptions.contains(node), errors::not_subscribed!());
     &mut self.subscriptions[node]
 }
 
-/// Adds a node's subscription, or replaces it.
-public(package) fun set_subscription(self: &mut Market, subscription: Subscription) {
+/// The node's subscription with these terms: the one it has, or a first one. Its echelon never changes.
+public(package) fun offered(
+    self: &Market,
+    task: u64,
+    node: u64,
+    price: u64,
+    max_units: u64,
+    echelon: u64,
+): Subscription {
+    if (!self.subscriptions.contains(node)) {
+        let (slots, verifier_slot) = (vector[], option::none());
+        return Subscription { task, node, price, max_units, echelon, verifier: false, slots, verifier_slot }
+    };
+    let mut subscription = self.subscriptions[node];
+    require(subscription.echelon == echelon, errors::bad_argument!());
+    subscription.set_offer(price, max_units);
+    subscription
+}
+
+public(package) fun has_offers(self: &Market, node: u64): bool { !self.subscription(node).slots.is_empty() }
+
+/// Position of the offer that has no end yet.
+public(package) fun running(self: &Market, subscription: &Subscription): Option<u64> {
+    let list = list(&self.lists, subscription.echelon);
+    let at = subscription.slots.find_index!(|position| list.slot(*position).until_epoch == math::max!());
+    at.map!(|at| subscription.slots[at])
+}
+
+/// The same, else `ENotSubscribed`.
+public(package) fun must_run(self: &Market, subscription: &Subscription): u64 {
+    let current = self.running(subscription);
+    require(current.is_some(), errors::not_subscribed!());
+    current.destroy_some()
+}
+
+/// The offer that holds at `epoch`.
+public(package) fun live_offer(self: &Market, subscription: &Subscription, epoch: u64): Option<Slot> {
+    let list = list(&self.lists, subscription.echelon);
+    let at = subscription.slots.find_index!(|position| list.slot(*position).is_live_at(epoch));
+    at.map!(|at| *list.slot(subscription.slots[at]))
+}
+
+/// The first epoch from `epoch` on in which none of the node's offers holds, all of them having an end.
+public(package) fun free_epoch(self: &Market, subscription: &Subscription, epoch: u64): u64 {
+    let list = list(&self.lists, subscription.echelon);
+    let mut free = epoch;
+    subscription.slots.do_ref!(|position| free = free.max(list.slot(*position).until_epoch));
+    free
+}
+
+/// The position that a new offer may take: one of the node's that is dead, or was never in force, else none, for a
+/// new one. A node with two offers alive, one ending and one to come, gets its coming one back.
+public(package) fun free_position(self: &Market, subscription: &Subscription, epoch: u64): Option<u64> {
+    let list = list(&self.lists, subscription.echelon);
+    let at = subscription.slots.find_index!(|position| {
+        let slot = list.slot(*position);
+        slot.until_epoch <= epoch || slot.from_epoch > epoch
+    });
+    require(at.is_some() || subscription.slots.length() < 2, errors::already_subscribed!());
+    at.map!(|at| subscription.slots[at])
+}
+
+/// Writes the slot at its position, or at a new one, and the subscription. Returns the position.
+public(package) fun write_offer(
+    self: &mut Market,
+    mut subscription: Subscription,
+    slot: Slot,
+    position: Option<u64>,
+): u64 {
+    let position = list_mut(&mut self.lists, subscription.echelon).put(position, slot);
+    if (!subscription.slots.contains(&position)) subscription.slots.push_back(position);
     let node = subscription.node;
     if (self.subscriptions.contains(node)) {
         *&mut self.subscriptions[node] = subscription;
     } else {
         self.subscriptions.add(node, subscription);
-    }
+    };
+    position
+}
+
+/// One more node subscribes.
+public(package) fun enter(self: &mut Market, echelon: u64) {
+    let list = list_mut(&mut self.lists, echelon);
+    list.live = list.live + 1;
+}
+
+/// An offer holds no longer than to `until_epoch`.
+public(package) fun end_slot(self: &mut Market, subscription: &Subscription, position: u64, until_epoch: u64) {
+    list_mut(&mut self.lists, subscription.echelon).slot_mut(position).until_epoch = until_epoch;
+}
+
+/// The same, and the node subscribes no more.
+public(package) fun end_offer(self: &mut Market, node: u64, position: u64, until_epoch: u64) {
+    let echelon = self.subscription(node).echelon;
+    let list = list_mut(&mut self.lists, echelon);
+    list.slot_mut(position).until_epoch = until_epoch;
+    list.live = list.live - 1;
+}
+
+/// Takes one of the node's offers out of its list. Returns whose offer moved into the gap, if any, from where and to
+/// where.
+public(package) fun take_out_offer(self: &mut Market, node: u64): (Option<u64>, u64, u64) {
+    let subscription = self.subscription_mut(node);
+    let (echelon, to) = (subscription.echelon, subscription.slots.pop_back());
+    let list = list_mut(&mut self.lists, echelon);
+    let moved = list.swap_remove(to);
+    let from = list.size;
+    moved.do!(|other| {
+        let subscription = self.subscription_mut(other);
+        subscription.slots.do_mut!(|slot| if (*slot == from) *slot = to);
+    });
+    (moved, from, to)
+}
+
+/// Opts the node in as a verifier: at its position, at a free one, or at a new one. Returns echelon and position.
+public(package) fun join(self: &mut Market, node: u64, owner: address, weight: u64, clock_ms: u64): (u64, u64) {
+    let Subscription { price, max_units, echelon, verifier_slot, .. } = *self.subscription(node);
+    let slot = new_slot(node, weight, price, max_units, clock_ms, 0);
+    let list = list_mut(&mut self.verifiers, echelon);
+    let position = if (verifier_slot.is_some()) list.put(verifier_slot, slot) else list.place(slot);
+    list.live = list.live + 1;
+    let subscription = self.subscription_mut(node);
+    subscription.verifier = true;
+    subscription.verifier_slot = option::some(position);
+    let owned = self.verifiers_owned(owner);
+    self.set_verifiers_owned(owner, owned + 1);
+    (echelon, position)
+}
+
+/// Opts it out: not counted any more, drawn until `until_ms`.
+public(package) fun leave(self: &mut Market, node: u64, owner: address, until_ms: u64) {
+    let subscription = self.subscription_mut(node);
+    let (echelon, position) = (subscription.echelon, subscription.verifier_slot);
+    require(position.is_some(), errors::not_subscribed!());
+    subscription.verifier = false;
+    let list = list_mut(&mut self.verifiers, echelon);
+    list.slot_mut(position.destroy_some()).until_ms = until_ms;
+    list.live = list.live - 1;
+    let owned = self.verifiers_owned(owner);
+    self.set_verifiers_owned(owner, math::saturating_sub(owned, 1));
+}
+
+/// Whether the slot of a node that is, or was, a verifier can be drawn for no claim any more.
+public(package) fun is_verifier_over(self: &Market, subscription: &Subscription, clock_ms: u64): bool {
+    let list = list(&self.verifiers, subscription.echelon);
+    list.slot(*subscription.verifier_slot.borrow()).until_ms <= clock_ms
+}
+
+/// Whether the next free position is lower than the verifier's. Aborts `ENotSubscribed` if it has none.
+public(package) fun can_move_down(self: &Market, subscription: &Subscription): bool {
+    let position = subscription.verifier_slot;
+    require(position.is_some(), errors::not_subscribed!());
+    let free = &list(&self.verifiers, subscription.echelon).free;
+    let count = free.length();
+    count > 0 && free[count - 1] < position.destroy_some()
+}
+
+/// The node has no position in the list of verifiers any more.
+public(package) fun forget_verifier(self: &mut Market, node: u64) {
+    self.subscription_mut(node).verifier_slot = option::none();
+}
+
+/// Gives the position that a verifier had free.
+public(package) fun free_verifier(self: &mut Market, before: &Subscription) {
+    let list = list_mut(&mut self.verifiers, before.echelon);
+    let position = *before.verifier_slot.borrow();
+    list.slot_mut(position).until_ms = 0;
+    list.release(position);
 }
 
 public(package) fun verifiers_in(self: &Market, echelons: &vector<u64>): Verifiers {
@@ -151,7 +307,7 @@ public(package) fun verifiers_owned(self: &Market, owner: address): u64 {
     if (self.verifiers_of.contains(owner)) self.verifiers_of[owner] else 0
 }
 
-public(package) fun set_verifiers_owned(self: &mut Market, owner: address, owned: u64) {
+fun set_verifiers_owned(self: &mut Market, owner: address, owned: u64) {
     if (self.verifiers_of.contains(owner)) {
         *&mut self.verifiers_of[owner] = owned;
     } else {
@@ -163,12 +319,12 @@ public(package) fun set_verifiers_owned(self: &mut Market, owner: address, owned
 
 /// The list of an echelon of the task.
 public(package) fun list(lists: &Table<u64, SlotList>, echelon: u64): &SlotList {
-    assert!(lists.contains(echelon), errors::bad_argument());
+    require(lists.contains(echelon), errors::bad_argument!());
     &lists[echelon]
 }
 
-public(package) fun list_mut(lists: &mut Table<u64, SlotList>, echelon: u64): &mut SlotList {
-    assert!(lists.contains(echelon), errors::bad_argument());
+fun list_mut(lists: &mut Table<u64, SlotList>, echelon: u64): &mut SlotList {
+    require(lists.contains(echelon), errors::bad_argument!());
     &mut lists[echelon]
 }
 
@@ -199,49 +355,29 @@ public(package) fun locate(
         rest = rest - sizes[i];
         i = i + 1;
     };
-    assert!(i < count, errors::bad_argument());
+    require(i < count, errors::bad_argument!());
     (echelons[i], rest, list(lists, echelons[i]).has_slot(rest))
-}
-
-/// The position that a new offer may take: one of the node's that is dead, or was never in force, else none, for a
-/// new one. A node with two offers alive, one ending and one to come, gets its coming one back.
-public(package) fun free_position(self: &SlotList, positions: &vector<u64>, epoch: u64): Option<u64> {
-    let mut i = 0;
-    while (i < positions.length()) {
-        let slot = self.slot(positions[i]);
-        if (slot.until_epoch <= epoch || slot.from_epoch > epoch) return option::some(positions[i]);
-        i = i + 1;
-    };
-    assert!(positions.length() < 2, errors::already_subscribed());
-    option::none()
 }
 
 public(package) fun size(self: &SlotList): u64 { self.size }
 
-public(package) fun live(self: &SlotList): u64 { self.live }
-
-/// One more node subscribes or is opted in.
-public(package) fun enter(self: &mut SlotList) { self.live = self.live + 1 }
-
-public(package) fun leave(self: &mut SlotList) { self.live = self.live - 1 }
-
-public(package) fun has_slot(self: &SlotList, position: u64): bool {
+fun has_slot(self: &SlotList, position: u64): bool {
     let page = position / SLOTS_PER_PAGE;
     self.pages.contains(page) && position % SLOTS_PER_PAGE < self.pages[page].length()
 }
 
 public(package) fun slot(self: &SlotList, position: u64): &Slot {
-    assert!(self.has_slot(position), errors::not_subscribed());
+    require(self.has_slot(position), errors::not_subscribed!());
     &self.pages[position / SLOTS_PER_PAGE][position % SLOTS_PER_PAGE]
 }
 
-public(package) fun slot_mut(self: &mut SlotList, position: u64): &mut Slot {
-    assert!(self.has_slot(position), errors::not_subscribed());
+fun slot_mut(self: &mut SlotList, position: u64): &mut Slot {
+    require(self.has_slot(position), errors::not_subscribed!());
     &mut self.pages[position / SLOTS_PER_PAGE][position % SLOTS_PER_PAGE]
 }
 
 /// Writes the slot at the position, or at a new one if there is none. Returns its position.
-public(package) fun put(self: &mut SlotList, position: Option<u64>, slot: Slot): u64 {
+fun put(self: &mut SlotList, position: Option<u64>, slot: Slot): u64 {
     if (position.is_some()) {
         let position = position.destroy_some();
         *self.slot_mut(position) = slot;
@@ -251,21 +387,15 @@ public(package) fun put(self: &mut SlotList, position: Option<u64>, slot: Slot):
 }
 
 /// Puts a verifier on the last free position, or on a new one. Returns its position.
-public(package) fun place(self: &mut SlotList, slot: Slot): u64 {
+fun place(self: &mut SlotList, slot: Slot): u64 {
     if (self.free.is_empty()) return self.push(slot);
     let position = self.free.pop_back();
     *self.slot_mut(position) = slot;
     position
 }
 
-/// The free position that is taken next.
-public(package) fun next_free(self: &SlotList): Option<u64> {
-    let count = self.free.length();
-    if (count == 0) option::none() else option::some(self.free[count - 1])
-}
-
 /// Remembers a dead position of a list of verifiers, and cuts free ones off at the end.
-public(package) fun release(self: &mut SlotList, position: u64) {
+fun release(self: &mut SlotList, position: u64) {
     if (self.free.length() < FREE_MAX) self.free.push_back(position);
     while (self.size > 0) {
         let (is_free, index) = self.free.index_of(&(self.size - 1));
@@ -277,7 +407,7 @@ public(package) fun release(self: &mut SlotList, position: u64) {
 
 /// Takes a slot out of a list of offers: the last one moves to its position. Returns the node of the one that moved,
 /// if any.
-public(package) fun swap_remove(self: &mut SlotList, position: u64): Option<u64> {
+fun swap_remove(self: &mut SlotList, position: u64): Option<u64> {
     let last = self.pop();
     if (position == self.size) return option::none();
     *self.slot_mut(position) = last;
@@ -286,7 +416,7 @@ public(package) fun swap_remove(self: &mut SlotList, position: u64): Option<u64>
 
 /// Takes the last slot off.
 fun pop(self: &mut SlotList): Slot {
-    assert!(self.size > 0, errors::bad_argument());
+    require(self.size > 0, errors::bad_argument!());
     let last = self.size - 1;
     let page = last / SLOTS_PER_PAGE;
     let slot = self.pages[page].pop_back();
@@ -321,7 +451,7 @@ public(package) fun new_slot(
     since_ms: u64,
     from_epoch: u64,
 ): Slot {
-    let (until_epoch, until_ms) = (math::max(), math::max());
+    let (until_epoch, until_ms) = (math::max!(), math::max!());
     Slot { node, weight, price, max_units, since_ms, from_epoch, until_epoch, until_ms }
 }
 
@@ -339,79 +469,19 @@ public(package) fun slot_price(self: &Slot): u64 { self.price }
 
 public(package) fun slot_max_units(self: &Slot): u64 { self.max_units }
 
-public(package) fun until_epoch(self: &Slot): u64 { self.until_epoch }
-
-public(package) fun until_ms(self: &Slot): u64 { self.until_ms }
-
-public(package) fun set_until_epoch(self: &mut Slot, epoch: u64) { self.until_epoch = epoch }
-
-public(package) fun set_until_ms(self: &mut Slot, ms: u64) { self.until_ms = ms }
-
 // Subscriptions.
-
-/// A first subscription, not yet in any list.
-public(package) fun new_subscription(
-    task: u64,
-    node: u64,
-    price: u64,
-    max_units: u64,
-    echelon: u64,
-): Subscription {
-    Subscription {
-        task,
-        node,
-        price,
-        max_units,
-        echelon,
-        verifier: false,
-        slots: vector[],
-        verifier_slot: option::none(),
-    }
-}
-
-public(package) fun node(self: &Subscription): u64 { self.node }
-
-public(package) fun price(self: &Subscription): u64 { self.price }
-
-public(package) fun max_units(self: &Subscription): u64 { self.max_units }
 
 public(package) fun echelon(self: &Subscription): u64 { self.echelon }
 
+/// Whether it has a position in the list of verifiers.
+public(package) fun has_position(self: &Subscription): bool { self.verifier_slot.is_some() }
+
 public(package) fun is_verifier(self: &Subscription): bool { self.verifier }
-
-public(package) fun positions(self: &Subscription): &vector<u64> { &self.slots }
-
-public(package) fun verifier_slot(self: &Subscription): Option<u64> { self.verifier_slot }
 
 public(package) fun set_offer(self: &mut Subscription, price: u64, max_units: u64) {
     self.price = price;
     self.max_units = max_units;
 }
 
-public(package) fun add_position(self: &mut Subscription, position: u64) {
-    if (!self.slots.contains(&position)) self.slots.push_back(position);
-}
-
-public(package) fun join_at(self: &mut Subscription, position: u64) {
-    self.verifier = true;
-    self.verifier_slot = option::some(position);
-}
-
-/// Says where an offer moved.
-public(package) fun move_position(self: &mut Subscription, from: u64, to: u64) {
-    self.slots.do_mut!(|slot| if (*slot == from) *slot = to);
-}
-
-/// Takes the last of the positions, if there is one.
-public(package) fun pop_position(self: &mut Subscription): Option<u64> {
-    if (self.slots.is_empty()) option::none() else option::some(self.slots.pop_back())
-}
-
-/// Takes the position in the list of verifiers, if there is one.
-public(package) fun take_verifier_slot(self: &mut Subscription): Option<u64> {
-    let position = self.verifier_slot;
-    self.verifier_slot = option::none();
-    position
-}
-
-public(package) fun unjoin(self: &mut Subscription) { self.verifier = false }
+#[test_only]
+public fun live(self: &SlotList): u64 { self.live }

@@ -5,16 +5,18 @@
 /// coin out; everybody else is credited.
 module atoma::stack;
 
-use atoma::closing;
 use atoma::db::{Self, AtomaDb};
-use atoma::errors;
+use atoma::draw;
+use atoma::errors::{Self, require};
 use atoma::events;
+use atoma::limits;
 use atoma::math;
+use atoma::message;
 use atoma::node::NodeBadge;
-use atoma::opening;
+use atoma::offer;
 use atoma::purchase;
-use atoma::settlement;
-use atoma::stack_state::StackState;
+use atoma::rows::Node;
+use atoma::stack_state::{Self, Channel, Reserve, StackState};
 use atoma::treasury::Treasury;
 use sui::balance::Balance;
 use sui::clock::Clock;
@@ -104,23 +106,11 @@ public fun top_up<T>(
     clock: &Clock,
     ctx: &mut TxContext,
 ) {
-    top_up_impl(db, stack, &mut coin, units, clock, ctx);
-    return_change(coin, ctx);
-}
-
-/// `top_up` that takes its price out of the coin.
-public(package) fun top_up_impl<T>(
-    db: &AtomaDb<T>,
-    stack: &mut Stack<T>,
-    coin: &mut Coin<T>,
-    units: u64,
-    clock: &Clock,
-    ctx: &TxContext,
-) {
     let (id, clock_ms) = (stack.addr(), clock.timestamp_ms());
     let amount = purchase::top_up(db, id, &mut stack.state, coin.value(), units, clock_ms, ctx);
     math::add(stack.balance.value(), amount);
     stack.balance.join(coin.balance_mut().split(amount));
+    return_change(coin, ctx)
 }
 
 /// Opens a node's channel or raises its grant. The owner's own call needs no signature; the node's owner brings the
@@ -138,8 +128,8 @@ public fun open_channel<T>(
     ctx: &TxContext,
 ) {
     let id = stack.addr();
-    let opening = opening::new(node, units, max_price, nonce);
-    opening::open_channel(db, id, &mut stack.state, &opening, &signature, clock.timestamp_ms(), ctx)
+    let opening = new_opening(node, units, max_price, nonce);
+    do_open_channel(db, id, &mut stack.state, &opening, &signature, clock.timestamp_ms(), ctx)
 }
 
 /// Credits what the user's voucher acknowledges beyond what is settled, whoever calls. A voucher with neither more
@@ -159,15 +149,15 @@ public fun settle<T>(
     clock: &Clock,
 ) {
     let id = stack.addr();
-    let settlement = settlement::new(node, units, count, root);
-    settlement::settle(db, id, &mut stack.state, &settlement, &signature, clock.timestamp_ms())
+    let settlement = new_settlement(node, units, count, root);
+    do_settle(db, id, &mut stack.state, &settlement, &signature, clock.timestamp_ms())
 }
 
 /// The owner ends a node's grant; the node may settle what it holds for `close_delay_ms`. A node without a channel
 /// gets a closed one, so that a grant it holds can never open. Aborts `EChannelClosed` if it is closed.
 public fun revoke_channel<T>(stack: &mut Stack<T>, node: u64, clock: &Clock, ctx: &TxContext) {
     let id = stack.addr();
-    closing::revoke_channel(id, &mut stack.state, node, clock.timestamp_ms(), ctx)
+    stack_state::revoke_channel(id, &mut stack.state, node, clock.timestamp_ms(), ctx)
 }
 
 /// The node gives up what it was granted and has not settled: it can settle nothing more. By its badge. The units
@@ -175,73 +165,64 @@ public fun revoke_channel<T>(stack: &mut Stack<T>, node: u64, clock: &Clock, ctx
 public fun release_channel<T>(db: &AtomaDb<T>, stack: &mut Stack<T>, badge: &NodeBadge, clock: &Clock) {
     let id = stack.addr();
     let (badge_db, node) = (badge.badge_db(), badge.badge_id());
-    closing::release_channel(db, id, &mut stack.state, badge_db, node, clock.timestamp_ms())
+    stack_state::release_channel(db, id, &mut stack.state, badge_db, node, clock.timestamp_ms())
 }
 
 /// Frees what an ended channel did not use, once nothing of it can be settled or disputed any more. By anyone. Aborts
 /// `ETooEarly`, `EUnitsReserved`, `ENothingDue`.
 public fun reclaim<T>(db: &AtomaDb<T>, stack: &mut Stack<T>, node: u64, clock: &Clock) {
     let id = stack.addr();
-    closing::reclaim(db, id, &mut stack.state, node, clock.timestamp_ms())
+    stack_state::reclaim(db, id, &mut stack.state, node, clock.timestamp_ms())
 }
 
 /// The owner ends grants now; what is signed can be settled for `close_delay_ms` more. Aborts `EAlreadyClosing`.
 public fun request_close<T>(stack: &mut Stack<T>, clock: &Clock, ctx: &TxContext) {
     let id = stack.addr();
-    closing::request_close(id, &mut stack.state, clock.timestamp_ms(), ctx)
+    stack_state::request_close(id, &mut stack.state, clock.timestamp_ms(), ctx)
 }
 
 /// Returns what nobody earned or may still earn, once no voucher can be settled any more (else `ETooEarly`): as a
 /// coin if the owner calls, else credited to the owner. By anyone, at any version. Called again, it returns what was
 /// freed since. Deletes the stack when nothing is left.
-#[allow(lint(share_owned))]
 public fun refund<T>(mut stack: Stack<T>, clock: &Clock, ctx: &mut TxContext) {
-    let (coin, is_empty) = refund_impl(&mut stack, clock, ctx);
-    coin.do!(|coin| transfer::public_transfer(coin, ctx.sender()));
+    let is_empty = stack.pay_refund(clock, ctx);
     stack.put_back(is_empty)
 }
 
-/// `refund` with the coin returned, if there is one, and whether the stack can be deleted.
-public(package) fun refund_impl<T>(
-    stack: &mut Stack<T>,
-    clock: &Clock,
-    ctx: &mut TxContext,
-): (Option<Coin<T>>, bool) {
+/// `refund` on a stack in hand, which the tests keep. Says whether it can be deleted.
+public(package) fun pay_refund<T>(stack: &mut Stack<T>, clock: &Clock, ctx: &mut TxContext): bool {
     let (id, clock_ms) = (stack.addr(), clock.timestamp_ms());
-    let amount = closing::refund(id, &mut stack.state, stack.balance.value(), clock_ms, ctx);
-    let coin = if (amount > 0) option::some(stack.pay(amount, ctx)) else option::none();
-    (coin, stack.empty(clock_ms))
+    let amount = stack_state::refund(id, &mut stack.state, stack.balance.value(), clock_ms, ctx);
+    if (amount > 0) stack.pay(amount, ctx);
+    stack.empty(clock_ms)
 }
 
 /// Pays what the sender is due, at any version, else `ENothingDue`. Deletes the stack when nothing is left.
-#[allow(lint(share_owned))]
 public fun withdraw<T>(mut stack: Stack<T>, clock: &Clock, ctx: &mut TxContext) {
-    let (coin, is_empty) = withdraw_impl(&mut stack, clock, ctx);
-    transfer::public_transfer(coin, ctx.sender());
+    let is_empty = stack.pay_due(clock, ctx);
     stack.put_back(is_empty)
 }
 
-/// `withdraw` with the coin returned, and whether the stack can be deleted.
-public(package) fun withdraw_impl<T>(stack: &mut Stack<T>, clock: &Clock, ctx: &mut TxContext): (Coin<T>, bool) {
+/// `withdraw` on a stack in hand, likewise.
+public(package) fun pay_due<T>(stack: &mut Stack<T>, clock: &Clock, ctx: &mut TxContext): bool {
     let id = stack.addr();
-    let amount = closing::withdraw(id, &mut stack.state, ctx);
-    let coin = stack.pay(amount, ctx);
-    (coin, stack.empty(clock.timestamp_ms()))
+    let amount = stack_state::withdraw(id, &mut stack.state, ctx);
+    stack.pay(amount, ctx);
+    stack.empty(clock.timestamp_ms())
 }
 
 /// Moves what the treasury is due into it, whoever calls, at any version, else `ENothingDue`. Deletes the stack when
 /// nothing is left.
-#[allow(lint(share_owned))]
 public fun sweep<T>(mut stack: Stack<T>, treasury: &mut Treasury<T>, clock: &Clock) {
-    let is_empty = sweep_impl(&mut stack, treasury, clock);
+    let is_empty = stack.pay_treasury(treasury, clock);
     stack.put_back(is_empty)
 }
 
-/// `sweep` that returns whether the stack can be deleted.
-public(package) fun sweep_impl<T>(stack: &mut Stack<T>, treasury: &mut Treasury<T>, clock: &Clock): bool {
-    assert!(treasury.db() == stack.state.db(), errors::wrong_db());
+/// `sweep` on a stack in hand, likewise.
+public(package) fun pay_treasury<T>(stack: &mut Stack<T>, treasury: &mut Treasury<T>, clock: &Clock): bool {
+    require(treasury.db() == stack.state.db(), errors::wrong_db!());
     let id = stack.addr();
-    let amount = closing::sweep(id, &mut stack.state);
+    let amount = stack_state::sweep(id, &mut stack.state);
     treasury.join(stack.take(amount));
     stack.empty(clock.timestamp_ms())
 }
@@ -261,8 +242,6 @@ public(package) fun state<T>(self: &Stack<T>): &StackState { &self.state }
 
 public(package) fun state_mut<T>(self: &mut Stack<T>): &mut StackState { &mut self.state }
 
-public(package) fun balance<T>(self: &Stack<T>): u64 { self.balance.value() }
-
 /// Takes coins out.
 public(package) fun take<T>(self: &mut Stack<T>, amount: u64): Balance<T> {
     math::sub(self.balance.value(), amount);
@@ -275,7 +254,10 @@ public(package) fun put<T>(self: &mut Stack<T>, balance: Balance<T>) {
     self.balance.join(balance);
 }
 
-fun pay<T>(self: &mut Stack<T>, amount: u64, ctx: &mut TxContext): Coin<T> { self.take(amount).into_coin(ctx) }
+/// Pays the sender.
+fun pay<T>(self: &mut Stack<T>, amount: u64, ctx: &mut TxContext) {
+    transfer::public_transfer(self.take(amount).into_coin(ctx), ctx.sender())
+}
 
 /// Whether the stack can be deleted: its last coin has left and everything is over. Says so.
 fun empty<T>(self: &Stack<T>, clock_ms: u64): bool {
@@ -302,3 +284,224 @@ public(package) fun return_change<T>(coin: Coin<T>, ctx: &TxContext) {
 
 #[test_only]
 public fun set_version_for_testing<T>(self: &mut Stack<T>, version: u64) { self.state.set_version(version) }
+
+// Opening channels, and giving them more units.
+
+/// A grant.
+public struct Opening has copy, drop {
+    node: u64,
+    /// All units of this channel, those granted before included.
+    units: u64,
+    max_price: u64,
+    nonce: u64,
+}
+
+public(package) fun new_opening(node: u64, units: u64, max_price: u64, nonce: u64): Opening {
+    Opening { node, units, max_price, nonce }
+}
+
+public(package) fun do_open_channel<T>(
+    db: &AtomaDb<T>,
+    stack: address,
+    state: &mut StackState,
+    opening: &Opening,
+    signature: &vector<u8>,
+    clock_ms: u64,
+    ctx: &TxContext,
+) {
+    db.check_version();
+    state.check(db);
+    let node = db.node(opening.node);
+    require(clock_ms < state.ends_ms(), errors::stack_ended!());
+    let open_fee = authorize(stack, state, node, opening, signature, ctx);
+    require(node.disabled_ms() == 0, errors::node_disabled!());
+    let is_open = state.has_channel(opening.node);
+    let channel = if (is_open) {
+        raised(db, state, opening, ctx.epoch())
+    } else {
+        opened(db, state, node, opening, clock_ms, ctx.epoch())
+    };
+    check_verifiers(db, state, node.owner());
+    let before = if (is_open) state.channel(opening.node).granted() else 0;
+    let granted_units = math::add(state.granted_units(), math::sub(opening.units, before));
+    require(granted_units <= state.total_units(), errors::over_granted!());
+
+    let fee = if (open_fee.is_some()) {
+        let opens_left = state.opens_left() - 1;
+        state.set_opens_left(opens_left);
+        open_fee.destroy_some()
+    } else {
+        0
+    };
+    state.credit(node.payout(), fee);
+    state.set_granted_units(granted_units);
+    events::channel_opened(
+        stack,
+        opening.node,
+        channel.price(),
+        channel.echelon(),
+        opening.units,
+        opening.nonce,
+        ctx.sender(),
+        fee,
+    );
+    if (is_open) {
+        *state.channel_mut(opening.node) = channel;
+    } else {
+        state.add_channel(channel);
+    }
+}
+
+/// Who may open, and whether that earns a prepaid opening fee.
+fun authorize(
+    stack: address,
+    state: &StackState,
+    node: &Node,
+    opening: &Opening,
+    signature: &vector<u8>,
+    ctx: &TxContext,
+): Option<u64> {
+    if (ctx.sender() == state.owner()) return option::none();
+    require(ctx.sender() == node.owner(), errors::not_authorized!());
+    let Opening { node, units, max_price, nonce } = *opening;
+    let bytes = message::grant_bytes(&message::grant(state.db(), stack, node, units, max_price, nonce));
+    require(message::verifies(&bytes, signature, state.request_key()), errors::bad_signature!());
+    if (state.opens_left() > 0) option::some(state.params().open_fee()) else option::none()
+}
+
+/// At level 2 enough verifiers must be opted in besides those of the node's owner.
+fun check_verifiers<T>(db: &AtomaDb<T>, state: &StackState, owner: address) {
+    let market = db.market(state.task());
+    let verifiers = market.verifiers_in(state.echelons());
+    let has_verifiers = draw::has_verifiers(market, state.params(), state.level(), verifiers, owner);
+    require(has_verifiers, errors::not_enough_verifiers!());
+}
+
+/// The channel with its grant raised.
+fun raised<T>(db: &AtomaDb<T>, state: &StackState, opening: &Opening, epoch: u64): Channel {
+    let mut channel = *state.channel(opening.node);
+    require(channel.closed_ms() == 0, errors::channel_closed!());
+    require(opening.nonce > channel.grant_nonce(), errors::stale_grant!());
+    require(opening.units >= channel.granted(), errors::bad_argument!());
+    require(channel.price() <= opening.max_price, errors::price_too_high!());
+    let (_, max_units, _) = offer::at_epoch(db, state.task(), opening.node, epoch);
+    require(opening.units <= max_units, errors::not_eligible!());
+    channel.grant(opening.units, opening.nonce);
+    channel
+}
+
+/// A new channel with a node that may serve this stack.
+fun opened<T>(
+    db: &AtomaDb<T>,
+    state: &StackState,
+    node: &Node,
+    opening: &Opening,
+    clock_ms: u64,
+    epoch: u64,
+): Channel {
+    require(state.channels() < limits::channels_max!(), errors::too_many_channels!());
+    require(opening.units > 0, errors::bad_argument!());
+    let is_drawn = state.drawn().contains(&opening.node);
+    require(purchase::is_any(state.selection()) || is_drawn, errors::not_eligible!());
+    let (price, max_units, echelon) = offer::at_epoch(db, state.task(), opening.node, epoch);
+    require(state.echelons().contains(&echelon), errors::not_eligible!());
+    require(price <= state.max_price(), errors::price_too_high!());
+    require(price <= opening.max_price, errors::price_too_high!());
+    require(opening.units <= max_units, errors::not_eligible!());
+    let task = db.task(state.task());
+    let may_serve = draw::may_serve(task, state.params(), node, epoch, clock_ms);
+    require(may_serve, errors::not_eligible!());
+    stack_state::new_channel(opening.node, price, echelon, opening.units, opening.nonce)
+}
+
+// Settling vouchers at levels 0 and 1; at level 2 a voucher becomes a claim.
+
+/// A voucher's fields beside its stack.
+public struct Settlement has copy, drop {
+    node: u64,
+    units: u64,
+    count: u64,
+    root: vector<u8>,
+}
+
+public(package) fun new_settlement(node: u64, units: u64, count: u64, root: vector<u8>): Settlement {
+    Settlement { node, units, count, root }
+}
+
+public(package) fun do_settle<T>(
+    db: &AtomaDb<T>,
+    stack: address,
+    state: &mut StackState,
+    settlement: &Settlement,
+    signature: &vector<u8>,
+    clock_ms: u64,
+) {
+    db.check_version();
+    state.check(db);
+    require(state.level() < 2, errors::wrong_level!());
+    limits::check_hash(&settlement.root);
+    let Settlement { node, units, count, root } = *settlement;
+    let channel = *state.channel(node);
+    if (count <= channel.settled_count() && units <= channel.channel_settled_units()) return;
+    let row = db.node(node);
+    let before = channel.channel_settled_units();
+    check_voucher(stack, state, &channel, row, before, settlement, signature, clock_ms);
+    // Every part is a difference of its cumulative value, so that settling in many small pieces gives each party
+    // exactly what settling once would.
+    let paid_total = math::cost(units, channel.price());
+    let paid = math::sub(paid_total, channel.paid());
+    let permille = state.creator_fee_permille();
+    let to_creator = math::sub(math::share(paid_total, permille), math::share(channel.paid(), permille));
+    let more = math::sub(units, channel.channel_settled_units());
+    let to_treasury = state.surcharge_ahead(more);
+    let to_node = math::sub(paid, to_creator);
+    let surcharge_used = math::add(state.surcharge_used(), to_treasury);
+    let settled_units = math::add(state.settled_units(), more);
+    let creator = state.creator();
+
+    state.set_surcharge_used(surcharge_used);
+    state.set_settled_units(settled_units);
+    state.credit(row.payout(), to_node);
+    state.credit(creator, to_creator);
+    state.credit_treasury(to_treasury);
+    let changed = make_room(state, &channel, units);
+    let channel = state.channel_mut(node);
+    channel.settle(units, count, root);
+    channel.set_paid(paid_total);
+    let (count, root) = (channel.settled_count(), *channel.root());
+    events::settled(stack, node, units, count, root, to_node, to_creator, to_treasury);
+    stack_state::emit_reserves(stack, &changed);
+}
+
+/// Aborts unless this voucher may be presented now: the channel was not released and its window is not over, it has
+/// no fewer units than `before` and no more than granted, and the stack's key signed it.
+public(package) fun check_voucher(
+    stack: address,
+    state: &StackState,
+    channel: &Channel,
+    node: &Node,
+    before: u64,
+    settlement: &Settlement,
+    signature: &vector<u8>,
+    clock_ms: u64,
+) {
+    require(!channel.released(), errors::channel_closed!());
+    let end_ms = state.channel_end_ms(channel, node);
+    let until_ms = math::saturating_add(end_ms, state.params().close_delay_ms());
+    require(clock_ms <= until_ms, errors::window_closed!());
+    let Settlement { node, units, count, root } = *settlement;
+    require(units >= before, errors::voucher_backwards!());
+    require(math::add(units, channel.disputed_units()) <= channel.granted(), errors::over_claimed!());
+    let bytes = message::voucher_bytes(&message::voucher(state.db(), stack, node, units, count, root));
+    require(message::verifies(&bytes, signature, state.request_key()), errors::bad_signature!());
+}
+
+/// Shrinks reserves as far as needed when the channel uses `units` of its transcript. Returns those that changed.
+public(package) fun make_room(state: &mut StackState, channel: &Channel, units: u64): vector<Reserve> {
+    let used = math::add(units, channel.disputed_units());
+    let taken = math::add(used, state.reserved(channel.node()));
+    state.shrink(channel.node(), math::saturating_sub(taken, channel.granted()))
+}
+
+#[test_only]
+public fun balance<T>(self: &Stack<T>): u64 { self.balance.value() }

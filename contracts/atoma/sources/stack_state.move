@@ -1,15 +1,15 @@
-/// What a stack stores beside its id and its coins, and what follows from that alone. The modules that buy, open,
-/// settle and close work on this; `stack` has the object and the entry points.
+/// What a stack stores beside its id and its coins, what follows from that alone, and the ways out. `stack` has the
+/// object and the entry points.
 module atoma::stack_state;
 
 use atoma::claim_state::{Claim, Queued};
 use atoma::db::{Self, AtomaDb};
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
+use atoma::limits;
 use atoma::math;
-use atoma::node_row::Node;
 use atoma::params::Params;
-use atoma::task_row::{Model, Task, UnitWeights};
+use atoma::rows::{Model, Node, Task, UnitWeights};
 use sui::hash;
 
 /// Prepaid units of one task. Carries copies of every term it will be judged by.
@@ -125,11 +125,11 @@ public(package) fun new(
     params: Params,
 ): StackState {
     StackState {
-        version: db::package_version(),
+        version: db::package_version!(),
         db,
         owner,
         request_key,
-        task: task.id(),
+        task: task.task_id(),
         level: task.level(),
         exact: task.exact(),
         weights: task.weights(),
@@ -240,7 +240,7 @@ public(package) fun shrink(self: &mut StackState, node: u64, over: u64): vector<
             changed.push_back(*reserve);
         };
     };
-    assert!(left == 0, errors::over_claimed());
+    require(left == 0, errors::over_claimed!());
     changed
 }
 
@@ -347,13 +347,13 @@ public(package) fun has_channel(self: &StackState, node: u64): bool { self.index
 /// The node's channel, else `EUnknownChannel`.
 public(package) fun channel(self: &StackState, node: u64): &Channel {
     let at = self.index(node);
-    assert!(at.is_some(), errors::unknown_channel());
+    require(at.is_some(), errors::unknown_channel!());
     &self.channels[at.destroy_some()]
 }
 
 public(package) fun channel_mut(self: &mut StackState, node: u64): &mut Channel {
     let at = self.index(node);
-    assert!(at.is_some(), errors::unknown_channel());
+    require(at.is_some(), errors::unknown_channel!());
     &mut self.channels[at.destroy_some()]
 }
 
@@ -398,8 +398,6 @@ public(package) fun set_open_disputes(self: &mut StackState, open: u64) { self.d
 
 public(package) fun reserve_dispute(self: &Reserve): address { self.dispute }
 
-public(package) fun reserve_node(self: &Reserve): u64 { self.node }
-
 public(package) fun reserve_units(self: &Reserve): u64 { self.units }
 
 // Fields of the stack.
@@ -442,8 +440,6 @@ public(package) fun opens_left(self: &StackState): u64 { self.opens_left }
 
 public(package) fun expires_ms(self: &StackState): u64 { self.expires_ms }
 
-public(package) fun close_requested_ms(self: &StackState): u64 { self.close_requested_ms }
-
 public(package) fun params(self: &StackState): &Params { &self.params }
 
 public(package) fun treasury_due(self: &StackState): u64 { self.treasury_due }
@@ -471,10 +467,6 @@ public(package) fun set_claimed_units(self: &mut StackState, claimed_units: u64)
 }
 
 public(package) fun set_opens_left(self: &mut StackState, opens_left: u64) { self.opens_left = opens_left }
-
-public(package) fun set_close_requested_ms(self: &mut StackState, close_requested_ms: u64) {
-    self.close_requested_ms = close_requested_ms;
-}
 
 public(package) fun set_treasury_due(self: &mut StackState, treasury_due: u64) { self.treasury_due = treasury_due }
 
@@ -522,10 +514,6 @@ public(package) fun claim_mut(self: &mut Channel): &mut Option<Claim> { &mut sel
 
 public(package) fun queued(self: &Channel): &Option<Queued> { &self.queued }
 
-public(package) fun queued_mut(self: &mut Channel): &mut Option<Queued> { &mut self.queued }
-
-public(package) fun set_granted(self: &mut Channel, granted: u64) { self.granted = granted }
-
 public(package) fun set_channel_settled_units(self: &mut Channel, settled_units: u64) {
     self.settled_units = settled_units;
 }
@@ -555,3 +543,131 @@ public(package) fun set_released(self: &mut Channel, released: bool) { self.rele
 public(package) fun set_claim(self: &mut Channel, claim: Option<Claim>) { self.claim = claim }
 
 public(package) fun set_queued(self: &mut Channel, queued: Option<Queued>) { self.queued = queued }
+
+// The ways out: revoking, releasing, reclaiming, closing, refunding, withdrawing. Refunds and withdrawals work at
+// any version of the package, and none of them depends on anybody else's call.
+
+public(package) fun revoke_channel(
+    stack: address,
+    state: &mut StackState,
+    node: u64,
+    clock_ms: u64,
+    ctx: &TxContext,
+) {
+    state.check_version();
+    require(ctx.sender() == state.owner, errors::not_authorized!());
+    let is_open = state.has_channel(node);
+    if (is_open) {
+        require(state.channel(node).closed_ms == 0, errors::channel_closed!());
+    } else {
+        require(state.channels() < limits::channels_max!(), errors::too_many_channels!());
+    };
+
+    // 0 means open.
+    let at_ms = clock_ms.max(1);
+    if (!is_open) state.add_channel(new_channel(node, 0, 0, 0, 0));
+    state.channel_mut(node).closed_ms = at_ms;
+    events::channel_revoked(stack, node, at_ms);
+}
+
+public(package) fun release_channel<T>(
+    db: &AtomaDb<T>,
+    stack: address,
+    state: &mut StackState,
+    badge_db: address,
+    node: u64,
+    clock_ms: u64,
+) {
+    db.check_version();
+    state.check(db);
+    db.check_db(badge_db);
+    let channel = state.channel_mut(node);
+    require(!channel.released, errors::channel_closed!());
+
+    let at_ms = clock_ms.max(1);
+    channel.released = true;
+    if (channel.closed_ms == 0) channel.closed_ms = at_ms;
+    events::channel_released(stack, node, at_ms);
+}
+
+public(package) fun reclaim<T>(
+    db: &AtomaDb<T>,
+    stack: address,
+    state: &mut StackState,
+    node: u64,
+    clock_ms: u64,
+) {
+    db.check_version();
+    state.check(db);
+    let channel = state.channel(node);
+    let closed_ms = channel.closed_ms;
+    let disabled_ms = if (db.has_node(node)) db.node(node).disabled_ms() else 0;
+    require(closed_ms != 0 || disabled_ms != 0, errors::too_early!());
+    let ended_ms = if (closed_ms == 0) disabled_ms else if (disabled_ms == 0) closed_ms
+        else closed_ms.min(disabled_ms);
+    let params = &state.params;
+    let delay_ms = if (channel.released) params.dispute_window_ms() else params.close_delay_ms();
+    require(clock_ms > math::saturating_add(ended_ms, delay_ms), errors::too_early!());
+    require(state.reserved(node) == 0, errors::units_reserved!());
+    let used = channel.used();
+    let returned = math::sub(channel.granted, used);
+    require(returned > 0, errors::nothing_due!());
+    let granted_units = math::sub(state.granted_units, returned);
+
+    state.granted_units = granted_units;
+    state.channel_mut(node).granted = used;
+    events::channel_reclaimed(stack, node, returned);
+}
+
+public(package) fun request_close(stack: address, state: &mut StackState, clock_ms: u64, ctx: &TxContext) {
+    state.check_version();
+    require(ctx.sender() == state.owner, errors::not_authorized!());
+    require(state.close_requested_ms == 0, errors::already_closing!());
+    require(clock_ms < state.expires_ms, errors::stack_ended!());
+
+    // 0 means not requested.
+    let at_ms = clock_ms.max(1);
+    state.close_requested_ms = at_ms;
+    events::close_requested(stack, at_ms);
+}
+
+/// What the owner gets back of `balance`: returned if the owner calls and must then be paid, else credited and 0.
+public(package) fun refund(
+    stack: address,
+    state: &mut StackState,
+    balance: u64,
+    clock_ms: u64,
+    ctx: &TxContext,
+): u64 {
+    require(clock_ms > state.settle_until_ms(), errors::too_early!());
+    let owner = state.owner;
+    let kept = math::add(state.credited(), state.committed());
+    // Reserves are counted with a base unit to spare.
+    let amount = math::saturating_sub(balance, kept);
+    if (amount == 0) return 0;
+    let is_credited = ctx.sender() != owner;
+    if (is_credited) state.credit(owner, amount);
+    events::refunded(stack, owner, amount, is_credited);
+    if (is_credited) 0 else amount
+}
+
+/// What the sender is due, which must then be paid.
+public(package) fun withdraw(stack: address, state: &mut StackState, ctx: &TxContext): u64 {
+    let to = ctx.sender();
+    let amount = state.due_of(to);
+    require(amount > 0, errors::nothing_due!());
+
+    state.clear_due(to);
+    events::withdrawn(stack, to, amount);
+    amount
+}
+
+/// What the treasury is due, which must then be moved there.
+public(package) fun sweep(stack: address, state: &mut StackState): u64 {
+    let amount = state.treasury_due;
+    require(amount > 0, errors::nothing_due!());
+
+    state.treasury_due = 0;
+    events::swept(stack, amount);
+    amount
+}

@@ -2,12 +2,12 @@
 module atoma::task;
 
 use atoma::db::AtomaDb;
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::limits;
 use atoma::params;
+use atoma::rows::{Self, Task};
 use atoma::slots;
-use atoma::task_row::{Self, AuditTerms, Task};
 
 /// The right to act for a task.
 public struct TaskBadge has key, store {
@@ -42,7 +42,24 @@ public fun create<T>(
     hold_ms: u64,
     ctx: &mut TxContext,
 ) {
-    let audit = task_row::new_audit_terms(
+    db.check_version();
+    let params = db.params_at(ctx.epoch());
+    let (task, owner) = (db.tasks() + 1, ctx.sender());
+    let row = rows::new_task(
+        task,
+        owner,
+        role,
+        model,
+        level,
+        exact,
+        price_ceiling,
+        weight_input,
+        weight_output,
+        surcharge_permille,
+        min_collateral,
+        min_reputation,
+        whitelist,
+        echelons,
         p_min_ppb,
         p_stat_ppb,
         verifiers,
@@ -50,53 +67,27 @@ public fun create<T>(
         min_claim,
         challenge_ms,
         hold_ms,
+        params.unit_ms(),
     );
-    let row = task_row::new_task(
-        db.tasks() + 1,
-        ctx.sender(),
+    require(!db.model(model).disabled(), errors::model_disabled!());
+    if (level == 2) params::check_terms(&params::of_task(params, &row));
+
+    db.add_task(row, slots::new_market(&echelons, ctx));
+    let badge = TaskBadge { id: object::new(ctx), db: db.addr(), task };
+    events::task_created(
+        task,
+        owner,
         role,
         model,
         level,
         exact,
         price_ceiling,
-        task_row::new_weights(weight_input, weight_output),
         surcharge_permille,
         min_collateral,
         min_reputation,
-        whitelist,
         echelons,
-        audit,
     );
-    transfer::transfer(create_impl(db, row, ctx), ctx.sender())
-}
-
-/// `create` with the badge returned. `row` is the task as it will be stored, its arguments unchecked.
-public(package) fun create_impl<T>(db: &mut AtomaDb<T>, row: Task, ctx: &mut TxContext): TaskBadge {
-    db.check_version();
-    check_new(&row);
-    let params = db.params_at(ctx.epoch());
-    check_audit(row.audit(), params.unit_ms());
-    assert!(!db.model(row.model()).disabled(), errors::model_disabled());
-    let terms = params::of_task(params, &row);
-    if (row.level() == 2) params::check_terms(&terms);
-
-    let market = slots::new_market(row.echelons(), ctx);
-    let badge = TaskBadge { id: object::new(ctx), db: db.addr(), task: row.id() };
-    events::task_created(
-        row.id(),
-        row.owner(),
-        row.role(),
-        row.model(),
-        row.level(),
-        row.exact(),
-        row.price_ceiling(),
-        row.surcharge_permille(),
-        row.min_collateral(),
-        row.min_reputation(),
-        *row.echelons(),
-    );
-    db.add_task(row, market);
-    badge
+    transfer::transfer(badge, owner)
 }
 
 /// Ends sales and new offers for good. By the badge. What was bought runs on. Aborts `ETaskDeprecated` the second
@@ -104,7 +95,7 @@ public(package) fun create_impl<T>(db: &mut AtomaDb<T>, row: Task, ctx: &mut TxC
 public fun deprecate<T>(db: &mut AtomaDb<T>, badge: &TaskBadge) {
     db.check_version();
     let task = badge_task(db, badge);
-    assert!(!task.deprecated(), errors::task_deprecated());
+    require(!task.deprecated(), errors::task_deprecated!());
 
     task.deprecate();
     events::task_deprecated(badge.task);
@@ -115,7 +106,7 @@ public fun deprecate<T>(db: &mut AtomaDb<T>, badge: &TaskBadge) {
 public fun set_whitelist<T>(db: &mut AtomaDb<T>, badge: &TaskBadge, nodes: vector<u64>) {
     db.check_version();
     let task = badge_task(db, badge);
-    assert!(nodes.length() <= limits::whitelist_max(), errors::bad_argument());
+    require(nodes.length() <= limits::whitelist_max!(), errors::bad_argument!());
 
     task.set_whitelist(nodes);
     events::whitelist_set(badge.task, nodes);
@@ -124,33 +115,4 @@ public fun set_whitelist<T>(db: &mut AtomaDb<T>, badge: &TaskBadge, nodes: vecto
 fun badge_task<T>(db: &mut AtomaDb<T>, badge: &TaskBadge): &mut Task {
     db.check_db(badge.db);
     db.task_mut(badge.task)
-}
-
-fun check_new(new: &Task) {
-    assert!(new.role() <= limits::role_max(), errors::bad_argument());
-    assert!(new.level() <= limits::level_max(), errors::bad_argument());
-    limits::check_quantity(new.price_ceiling());
-    let weights = new.weights();
-    limits::check_quantity(weights.input());
-    limits::check_quantity(weights.output());
-    assert!(weights.input() != 0 || weights.output() != 0, errors::bad_argument());
-    assert!(new.surcharge_permille() <= limits::surcharge_permille_max(), errors::bad_argument());
-    assert!(new.min_collateral() <= limits::collateral_minimum_max(), errors::bad_argument());
-    assert!(new.min_reputation() <= limits::reputation_max(), errors::bad_argument());
-    assert!(new.whitelist().length() <= limits::whitelist_max(), errors::bad_argument());
-    assert!(!new.echelons().is_empty(), errors::bad_argument());
-    limits::check_echelons(new.echelons());
-}
-
-fun check_audit(audit: &AuditTerms, unit_ms: u64) {
-    assert!(audit.p_min_ppb() <= params::ppb() && audit.p_stat_ppb() <= params::ppb(), errors::bad_argument());
-    assert!(audit.verifiers() <= params::verifiers_max(), errors::bad_argument());
-    assert!(audit.records() <= params::records_max(), errors::bad_argument());
-    assert!(audit.min_claim() <= params::amount_max(), errors::bad_argument());
-    check_window(audit.challenge_ms(), unit_ms);
-    check_window(audit.hold_ms(), unit_ms);
-}
-
-fun check_window(window_ms: u64, unit_ms: u64) {
-    assert!(window_ms <= params::window_ms_max() && window_ms % unit_ms == 0, errors::bad_argument())
 }

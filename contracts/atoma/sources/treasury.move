@@ -2,7 +2,7 @@
 module atoma::treasury;
 
 use atoma::db::{Self, AtomaDb};
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::math;
 use sui::balance::{Self, Balance};
@@ -22,7 +22,7 @@ public struct Treasury<phantom T> has key {
 /// `EWrongDb`, `ENothingDue`.
 public fun collect<T>(db: &mut AtomaDb<T>, treasury: &mut Treasury<T>) {
     db.check_db(treasury.db);
-    assert!(math::add(db.to_burn(), db.to_treasury()) > 0, errors::nothing_due());
+    require(math::add(db.to_burn(), db.to_treasury()) > 0, errors::nothing_due!());
     events::collected(db.to_burn(), db.to_treasury());
     let (burned, earned) = db.take_collected();
     math::add(treasury.burned.value(), burned.value());
@@ -33,7 +33,7 @@ public fun collect<T>(db: &mut AtomaDb<T>, treasury: &mut Treasury<T>) {
 public(package) fun new<T>(db: address, ctx: &mut TxContext): Treasury<T> {
     Treasury {
         id: object::new(ctx),
-        version: db::package_version(),
+        version: db::package_version!(),
         db,
         balance: balance::zero(),
         burned: balance::zero(),

@@ -4,7 +4,7 @@ module atoma::upgrade;
 
 use atoma::admin::AdminCap;
 use atoma::db::AtomaDb;
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::limits;
 use atoma::math;
@@ -56,7 +56,7 @@ public fun propose<T>(
     ctx: &TxContext,
 ) {
     lock.check(db, admin);
-    assert!(lock.proposal.is_none(), errors::already_done());
+    require(lock.proposal.is_none(), errors::already_done!());
     limits::check_hash(&digest);
     let ready_ms = math::add(clock.timestamp_ms(), db.params_at(ctx.epoch()).timelock_ms());
 
@@ -72,9 +72,9 @@ public fun authorize<T>(
     clock: &Clock,
 ): UpgradeTicket {
     lock.check(db, admin);
-    assert!(lock.proposal.is_some(), errors::no_proposal());
+    require(lock.proposal.is_some(), errors::no_proposal!());
     let Proposal { digest, ready_ms } = *lock.proposal.borrow();
-    assert!(clock.timestamp_ms() >= ready_ms, errors::too_early());
+    require(clock.timestamp_ms() >= ready_ms, errors::too_early!());
 
     lock.proposal = option::none();
     events::upgrade_authorized(lock.id.to_address(), digest);
@@ -84,7 +84,7 @@ public fun authorize<T>(
 
 /// Takes note of the published package. By anyone who holds the receipt.
 public fun commit(lock: &mut UpgradeLock, receipt: UpgradeReceipt) {
-    assert!(receipt.cap() == object::id(&lock.cap), errors::not_authorized());
+    require(receipt.cap() == object::id(&lock.cap), errors::not_authorized!());
     let package = receipt.package().to_address();
 
     lock.cap.commit(receipt);
@@ -94,7 +94,7 @@ public fun commit(lock: &mut UpgradeLock, receipt: UpgradeReceipt) {
 /// Withdraws the proposal, else `ENoProposal`.
 public fun cancel<T>(db: &AtomaDb<T>, lock: &mut UpgradeLock, admin: &AdminCap) {
     lock.check(db, admin);
-    assert!(lock.proposal.is_some(), errors::no_proposal());
+    require(lock.proposal.is_some(), errors::no_proposal!());
     let Proposal { digest, .. } = lock.proposal.extract();
 
     events::upgrade_cancelled(lock.id.to_address(), digest);

@@ -2,10 +2,9 @@
 module atoma::views;
 
 use atoma::db::AtomaDb;
-use atoma::node_row::Node;
 use atoma::params::Params;
+use atoma::rows::{Model, Node, Task};
 use atoma::slots::{Self, Slot, Subscription};
-use atoma::task_row::{Model, Task};
 use atoma::treasury::Treasury;
 
 public fun node<T>(db: &AtomaDb<T>, id: u64): Node { *db.node(id) }

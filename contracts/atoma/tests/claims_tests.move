@@ -8,7 +8,7 @@ use atoma::claim;
 use atoma::court::{Self, Court};
 use atoma::events;
 use std::bcs;
-use std::unit_test::{assert_eq, destroy};
+use std::unit_test::assert_eq;
 use sui::event;
 
 use fun release as Court.release;
@@ -26,9 +26,8 @@ const DRAWN: vector<u8> = x"0100000000000000000000000000000000000000000000000000
 /// A claim was settled, drawn and audited; the resolver's fee is gone.
 fun audited(): Court {
     let mut court = court::open(2);
-    let fee = court.audit(DRAWN);
-    assert_eq!(fee.value(), 30_000);
-    destroy(fee);
+    court.audit(DRAWN);
+    assert_eq!(court.stack().balance(), COIN + 5_000 - 30_000);
     court
 }
 
@@ -80,7 +79,7 @@ fun a_claim_is_paid_after_its_hold() {
     court.close();
 }
 
-#[test, expected_failure(abort_code = 40, location = atoma::claim_release)]
+#[test, expected_failure(abort_code = 40, location = atoma::errors)]
 fun a_claim_is_held() {
     let mut court = court::open(2);
     court.settle();
@@ -91,7 +90,7 @@ fun a_claim_is_held() {
     abort
 }
 
-#[test, expected_failure(abort_code = 52, location = atoma::beacon)]
+#[test, expected_failure(abort_code = 52, location = atoma::errors)]
 fun nothing_is_decided_before_the_round() {
     let mut court = court::open(2);
     court.beat(NOT_DRAWN);
@@ -100,7 +99,7 @@ fun nothing_is_decided_before_the_round() {
     abort
 }
 
-#[test, expected_failure(abort_code = 53, location = atoma::claim_resolve)]
+#[test, expected_failure(abort_code = 53, location = atoma::errors)]
 fun a_drawn_claim_is_audited() {
     let mut court = court::open(2);
     court.settle();
@@ -136,14 +135,14 @@ fun an_audit_passes() {
     court.close();
 }
 
-#[test, expected_failure(abort_code = 64, location = atoma::audit_verdict)]
+#[test, expected_failure(abort_code = 64, location = atoma::errors)]
 fun a_pass_needs_the_digest() {
     let mut court = audited();
     court.reveal_record();
     let verifier = court.seats()[0];
     let salt = vector::tabulate!(32, |_| 0x55);
     let (pass, none) = (vector[PASS], vector[]);
-    let hash = atoma::audit_verdict::commitment(court.stack().addr(), 1, 0, verifier, &pass, &none, &salt);
+    let hash = atoma::audit_state::commitment(court.stack().addr(), 1, 0, verifier, &pass, &none, &salt);
     let ctx = court::tx(court::wallet(verifier), 70);
     let (db, _, stack, badge, clock) = court.parts_of(verifier);
     audit::commit_verdict(stack, 1, badge, hash, clock);
@@ -254,28 +253,28 @@ fun a_challenge_sends_a_held_claim_to_an_audit() {
     court.beat(NOT_DRAWN);
     court.resolve_pay();
     court.wait(1_000);
-    let mut coin = court::coin(3 * COIN);
+    let before = court.stack().balance();
+    let coin = court::coin(3 * COIN);
     let record = court::record();
     let ctx = court::tx(court::user(), 71);
     let (db, beacon, stack, _, clock) = court.parts();
-    claim::challenge_record_impl(db, beacon, stack, 1, &mut coin, record, 0, vector[], clock, &ctx);
+    claim::challenge_record(db, beacon, stack, 1, coin, record, 0, vector[], clock, &ctx);
     // One verifier's pay, and the resolving fee.
-    assert_eq!(coin.value(), 3 * COIN - 2_030_000);
+    assert_eq!(court.stack().balance(), before + 2_030_000);
     assert_eq!(court.db().node(1).open_audits(), 1);
     court.beat(DRAWN);
     let (db, beacon, stack, _, clock) = court.parts();
-    destroy(claim::resolve_audit_impl(db, beacon, stack, 1, clock, &mut court::tx(court::user(), 72)));
+    claim::resolve_audit(db, beacon, stack, 1, clock, &mut court::tx(court::user(), 72));
     court.reveal_record();
     court.commit_all(PASS);
     court.open_all(PASS);
     // The verifier's two coins came from the claim and then from the bond, whose rest is the node's.
     assert_eq!(court.stack().state().due_of(court::payout(1)), 1_005_000);
     assert_eq!(court.claim().bond(), 0);
-    destroy(coin);
     court.close();
 }
 
-#[test, expected_failure(abort_code = 4, location = atoma::claim_settle)]
+#[test, expected_failure(abort_code = 4, location = atoma::errors)]
 fun only_the_node_claims() {
     let mut court = court::open(2);
     court.settle_as(court::user());

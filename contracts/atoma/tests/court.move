@@ -9,7 +9,6 @@ module atoma::court;
 use atoma::admin::{Self, AdminCap};
 use atoma::audit;
 use atoma::audit_state::{Self, Seat};
-use atoma::audit_verdict;
 use atoma::beacon::{Self, Beacon};
 use atoma::claim;
 use atoma::claim_state::Claim;
@@ -19,7 +18,6 @@ use atoma::node::{Self, NodeBadge};
 use atoma::offer;
 use atoma::stack::{Self, Stack};
 use atoma::task;
-use atoma::task_row;
 use atoma::treasury::Treasury;
 use std::bcs;
 use std::unit_test::destroy;
@@ -106,25 +104,11 @@ public fun open(level: u8): Court {
 }
 
 fun add_task(db: &mut AtomaDb<SUI>, level: u8) {
-    let weights = task_row::new_weights(1_000, 1_000);
-    let terms = task_row::new_audit_terms(0, 0, 0, 0, 0, 0, 0);
-    let row = task_row::new_task(
-        1,
-        CREATOR,
-        0,
-        1,
-        level,
-        true,
-        2 * COIN,
-        weights,
-        5,
-        0,
-        0,
-        vector[],
-        vector[0],
-        terms,
-    );
-    destroy(task::create_impl(db, row, &mut tx(CREATOR, 3)))
+    let (none, echelons) = (vector[], vector[0]);
+    let ctx = &mut tx(CREATOR, 3);
+    task::create(
+        db, 0, 1, level, true, 2 * COIN, 1_000, 1_000, 5, 0, 0, none, echelons, 0, 0, 0, 0, 0, 0, 0, ctx,
+    )
 }
 
 fun add_node(
@@ -134,7 +118,7 @@ fun add_node(
     level: u8,
     clock: &Clock,
 ): NodeBadge {
-    let badge = node::register_impl(
+    node::register(
         db,
         treasury,
         coin(1_001 * COIN),
@@ -143,6 +127,7 @@ fun add_node(
         RECEIPT_KEY,
         &mut tx(wallet(n), 10 + n),
     );
+    let badge = node::badge_for_testing(db, n, &mut tx(wallet(n), 20 + n));
     let none = vector[];
     node::rotate_key(db, &badge, none, none, b"seal key", none, 1, 0, clock, &tx(wallet(n), 30 + n));
     let is_verifier = level == 2 && n > 1;
@@ -226,12 +211,12 @@ public fun settle_as(self: &mut Court, sender: address) {
     claim::settle(&self.db, &self.beacon, stack, 1, COIN, 1, ROOT, VOUCHER, &self.clock, &ctx)
 }
 
-/// A claim that the seed of its round, which is drawn, sends to the audit. Returns the resolver's coin.
-public fun audit(self: &mut Court, seed: vector<u8>): Coin<SUI> {
+/// A claim that the seed of its round, which is drawn, sends to the audit.
+public fun audit(self: &mut Court, seed: vector<u8>) {
     self.settle();
     self.beat(seed);
     let (db, beacon, stack, _, clock) = self.parts();
-    claim::resolve_audit_impl(db, beacon, stack, 1, clock, &mut tx(USER, 62)).destroy_some()
+    claim::resolve_audit(db, beacon, stack, 1, clock, &mut tx(USER, 62))
 }
 
 /// The node shows its one record.
@@ -259,7 +244,7 @@ public fun open_all(self: &mut Court, verdict: u8) {
 
 public fun commit(self: &mut Court, verifier: u64, verdict: u8) {
     let round = self.claim().running().round();
-    let hash = audit_verdict::commitment(
+    let hash = audit_state::commitment(
         self.stack.addr(),
         1,
         round,
@@ -291,4 +276,4 @@ fun digests(round: u8, verdict: u8): vector<u8> {
 /// The phase of the audit that runs.
 public fun phase(self: &Court): u8 { self.claim().running().phase() }
 
-public fun is_committing(self: &Court): bool { self.phase() == audit_state::phase_commit() }
+public fun is_committing(self: &Court): bool { self.phase() == audit_state::phase_commit!() }

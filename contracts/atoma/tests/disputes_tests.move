@@ -5,7 +5,7 @@ module atoma::disputes_tests;
 use atoma::court::{Self, Court};
 use atoma::dispute::{Self, Dispute};
 use atoma::events;
-use atoma::stored_blob;
+use atoma::dispute_state;
 use std::bcs;
 use std::unit_test::{assert_eq, destroy};
 use sui::clock;
@@ -68,7 +68,7 @@ fun open_with(court: &mut Court, blob: &Blob, coin: &mut Coin<SUI>): Dispute<SUI
         db,
         stack,
         EPOCH,
-        stored_blob::read(blob),
+        dispute_state::read(blob),
         coin,
         1,
         0,
@@ -97,10 +97,9 @@ fun expire(court: &mut Court, dispute: &mut Dispute<SUI>) {
 
 /// What the sender gets, 0 for nothing, and whether the dispute can be deleted.
 fun withdraw(dispute: &mut Dispute<SUI>, sender: address): (u64, bool) {
-    let (coin, is_over) = dispute::withdraw_impl(dispute, &mut court::tx(sender, 72));
-    let mut value = 0;
-    coin.do!(|coin| value = coin.burn_for_testing());
-    (value, is_over)
+    let before = dispute.balance();
+    let is_over = dispute.pay_due(&mut court::tx(sender, 72));
+    (before - dispute.balance(), is_over)
 }
 
 #[test]
@@ -193,15 +192,15 @@ fun an_answer_at_level_2_is_a_claim() {
 fun a_refusal_has_its_price() {
     let mut court = court::open(0);
     let mut dispute = court.open_dispute();
-    let mut coin = court::coin(COIN);
+    let coin = court::coin(COIN);
+    let before = dispute.balance();
     let ctx = court::tx(court::wallet(1), 73);
     let (db, _, stack, badge, _) = court.parts();
-    dispute::answer_refused_impl(db, stack, &mut dispute, badge, &mut coin, 2, &ctx);
-    assert_eq!(coin.value(), 900_000);
+    dispute::answer_refused(db, stack, &mut dispute, badge, coin, 2, &ctx);
+    assert_eq!(dispute.balance(), before + 100_000);
     assert_eq!(court.db().node(1).reputation_at(0), 49);
     let (back, is_over) = withdraw(&mut dispute, court::user());
     assert!(back == 600_000 && is_over);
-    destroy(coin);
     destroy(dispute);
     court.close();
 }
@@ -254,7 +253,7 @@ fun a_missing_body_costs_the_bond() {
     court.close();
 }
 
-#[test, expected_failure(abort_code = 77, location = atoma::dispute_duty)]
+#[test, expected_failure(abort_code = 77, location = atoma::errors)]
 fun the_body_is_what_was_signed() {
     let mut court = court::open(0);
     let mut dispute = court.open_dispute();
@@ -265,7 +264,7 @@ fun the_body_is_what_was_signed() {
     abort
 }
 
-#[test, expected_failure(abort_code = 72, location = atoma::dispute_open)]
+#[test, expected_failure(abort_code = 72, location = atoma::errors)]
 fun once_per_request() {
     let mut court = court::open(0);
     destroy(court.open_dispute());
@@ -273,21 +272,21 @@ fun once_per_request() {
     abort
 }
 
-#[test, expected_failure(abort_code = 74, location = atoma::stored_blob)]
+#[test, expected_failure(abort_code = 74, location = atoma::errors)]
 fun not_on_a_deletable_blob() {
     let mut court = court::open(0);
     destroy(open_with(&mut court, &blob(100, 1, true, END_EPOCH, true), &mut court::coin(COIN)));
     abort
 }
 
-#[test, expected_failure(abort_code = 74, location = atoma::stored_blob)]
+#[test, expected_failure(abort_code = 74, location = atoma::errors)]
 fun not_on_an_uncertified_blob() {
     let mut court = court::open(0);
     destroy(open_with(&mut court, &blob(100, 1, false, END_EPOCH, false), &mut court::coin(COIN)));
     abort
 }
 
-#[test, expected_failure(abort_code = 74, location = atoma::stored_blob)]
+#[test, expected_failure(abort_code = 74, location = atoma::errors)]
 fun not_on_a_blob_that_ends_too_soon() {
     let mut court = court::open(0);
     destroy(open_with(&mut court, &blob(100, 1, true, END_EPOCH - 1, false), &mut court::coin(COIN)));

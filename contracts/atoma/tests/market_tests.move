@@ -10,10 +10,8 @@ use atoma::events;
 use atoma::model;
 use atoma::node::{Self, NodeBadge};
 use atoma::offer;
-use atoma::slash;
 use atoma::stack::{Self, Stack};
 use atoma::task;
-use atoma::task_row;
 use atoma::treasury::Treasury;
 use std::bcs;
 use std::unit_test::{assert_eq, destroy};
@@ -105,23 +103,10 @@ fun with_nodes(level: u8, prices: vector<u64>): World {
     let mut w = market();
     model::add(&mut w.db, b"model".to_string(), 0, SEED, 100, &tx(CREATOR, 2, 0));
     let mut ctx = tx(CREATOR, 3, 0);
-    let row = task_row::new_task(
-        1,
-        CREATOR,
-        0,
-        1,
-        level,
-        true,
-        2 * COIN,
-        task_row::new_weights(1_000, 1_000),
-        5,
-        0,
-        0,
-        vector[],
-        vector[0, 3],
-        task_row::new_audit_terms(0, 0, 0, 0, 0, 0, 0),
+    let (none, echelons) = (vector[], vector[0, 3]);
+    task::create(
+        &mut w.db, 0, 1, level, true, 2 * COIN, 1_000, 1_000, 5, 0, 0, none, echelons, 0, 0, 0, 0, 0, 0, 0, &mut ctx,
     );
-    destroy(task::create_impl(&mut w.db, row, &mut ctx));
     let mut n = 0;
     prices.do!(|price| {
         n = n + 1;
@@ -135,7 +120,7 @@ fun with_nodes(level: u8, prices: vector<u64>): World {
 fun register(w: &mut World, n: u64) {
     let paid = coin(1_001 * COIN);
     let mut ctx = tx(wallet(n), 10 + n, 0);
-    let badge = node::register_impl(
+    node::register(
         &mut w.db,
         &mut w.treasury,
         paid,
@@ -144,6 +129,7 @@ fun register(w: &mut World, n: u64) {
         RECEIPT_KEY,
         &mut ctx,
     );
+    let badge = node::badge_for_testing(&w.db, n, &mut tx(wallet(n), 20 + n, 0));
     w.badges.push_back(badge);
 }
 
@@ -214,24 +200,22 @@ fun a_stack_from_purchase_to_deletion() {
 
     stack::request_close(&mut stack, &w.clock, &tx(USER, 52, 0));
     w.wait(20_001);
-    let (refund, is_empty) = stack::refund_impl(&mut stack, &w.clock, &mut tx(USER, 53, 0));
-    let refund = refund.destroy_some();
-    assert_eq!(object::id_address(&refund), id_of(53, 0));
-    assert_eq!(refund.value(), 1_065_000 - 30_000 - 250_000 - 2_500);
+    let is_empty = stack.pay_refund(&w.clock, &mut tx(USER, 53, 0));
+    assert_eq!(stack.balance(), 30_000 + 250_000 + 2_500);
     assert!(!is_empty);
-    let (paid, is_empty) = stack::withdraw_impl(&mut stack, &w.clock, &mut tx(payout(1), 54, 0));
-    assert_eq!(paid.value(), 255_000);
+    let is_empty = stack.pay_due(&w.clock, &mut tx(payout(1), 54, 0));
+    assert_eq!(stack.balance(), 25_000 + 2_500);
     assert!(!is_empty);
-    let (fee, _) = stack::withdraw_impl(&mut stack, &w.clock, &mut tx(CREATOR, 55, 0));
-    assert_eq!(fee.value(), 25_000);
+    stack.pay_due(&w.clock, &mut tx(CREATOR, 55, 0));
+    assert_eq!(stack.balance(), 2_500);
     let clock = &w.clock;
-    let is_empty = stack::sweep_impl(&mut stack, &mut w.treasury, clock);
+    let is_empty = stack.pay_treasury(&mut w.treasury, clock);
     assert!(is_empty);
     assert_eq!(stack.balance(), 0);
     assert_eq!(w.treasury.value(), COIN + 2_500);
     assert_eq!(event::events_by_type<events::StackDeleted>().length(), 1);
     destroy(stack);
-    destroy(vector[change, refund, paid, fee]);
+    destroy(change);
     w.end();
 }
 
@@ -276,7 +260,7 @@ fun a_drawn_node_and_standbys() {
 fun a_grant_raised_revoked_and_reclaimed() {
     let mut w = with_nodes(0, vector[500_000]);
     let (mut stack, change) = w.buy(2 * COIN, 2, 0);
-    let mut more = coin(COIN);
+    let more = coin(COIN);
     let ctx = tx(USER, 51, 0);
     stack::open_channel(&w.db, &mut stack, 1, 100, 500_000, 1, vector[], &w.clock, &ctx);
     stack::open_channel(&w.db, &mut stack, 1, 1_000_000, 500_000, 2, vector[], &w.clock, &ctx);
@@ -286,11 +270,12 @@ fun a_grant_raised_revoked_and_reclaimed() {
     w.wait(20_001);
     stack::reclaim(&w.db, &mut stack, 1, &w.clock);
     assert_eq!(stack.state().granted_units(), 0);
-    stack::top_up_impl(&w.db, &mut stack, &mut more, 500_000, &w.clock, &ctx);
-    assert_eq!(more.value(), COIN - 502_500);
+    let before = stack.balance();
+    stack::top_up(&w.db, &mut stack, more, 500_000, &w.clock, &mut tx(USER, 52, 0));
+    assert_eq!(stack.balance(), before + 502_500);
     assert_eq!(stack.state().total_units(), 1_500_000);
     destroy(stack);
-    destroy(vector[change, more]);
+    destroy(change);
     w.end();
 }
 
@@ -300,19 +285,21 @@ fun a_node_slashed_and_gone() {
     let terms = *w.db.params_at(0);
     let ctx = tx(STRANGER, 60, 0);
     // A tenth of the collateral: half of it is burned, 10 is compensation, the rest waits in the pot.
-    let given = slash::timeout(&mut w.db, 1, &terms, COIN, USER, START_MS, &ctx);
+    let given = node::timeout(&mut w.db, 1, &terms, COIN, USER, START_MS, &ctx);
     assert_eq!(given, 10 * COIN);
     assert_eq!(w.db.node(1).timeout_pot(), 40 * COIN);
     assert_eq!(w.db.node(1).reputation_at(0), 40);
-    let due = node::withdraw_due_impl(&mut w.db, &mut tx(USER, 61, 0));
-    assert_eq!(due.value(), 10 * COIN);
+    let before = w.db.pool();
+    node::withdraw_due(&mut w.db, &mut tx(USER, 61, 0));
+    assert_eq!(w.db.pool(), before - 10 * COIN);
     let badge = &w.badges[0];
     let clock = &w.clock;
     node::disable(&mut w.db, badge, clock, &tx(wallet(1), 62, 0));
     w.clock.increment_for_testing(640_000);
     let clock = &w.clock;
-    let collateral = node::exit_impl(&mut w.db, badge, clock, &mut tx(wallet(1), 63, 2));
-    assert_eq!(collateral.value(), 900 * COIN);
+    let before = w.db.pool();
+    node::exit(&mut w.db, badge, clock, &mut tx(wallet(1), 63, 2));
+    assert_eq!(w.db.pool(), before - 900 * COIN);
     atoma::treasury::collect(&mut w.db, &mut w.treasury);
     assert_eq!(w.treasury.burned(), 50 * COIN);
     assert_eq!(w.treasury.value(), 41 * COIN);
@@ -320,7 +307,6 @@ fun a_node_slashed_and_gone() {
     let clock = &w.clock;
     offer::evict(&mut w.db, 1, 1, clock, &tx(STRANGER, 64, 2));
     assert_eq!(atoma::slots::list(w.db.market(1).lists(), 0).size(), 0);
-    destroy(vector[due, collateral]);
     w.end();
 }
 
@@ -403,7 +389,7 @@ fun beats_are_spaced() {
     w.end();
 }
 
-#[test, expected_failure(abort_code = 40, location = atoma::beacon)]
+#[test, expected_failure(abort_code = 40, location = atoma::errors)]
 fun no_beat_too_early() {
     let mut w = market();
     let (db, clock) = (&w.db, &w.clock);
@@ -414,28 +400,28 @@ fun no_beat_too_early() {
     abort 0
 }
 
-#[test, expected_failure(abort_code = 6, location = atoma::purchase)]
+#[test, expected_failure(abort_code = 6, location = atoma::errors)]
 fun no_purchase_for_less() {
     let w = with_nodes(0, vector[500_000]);
     let (_stack, _coin) = w.buy(1_064_999, 0, 0);
     abort 0
 }
 
-#[test, expected_failure(abort_code = 20, location = atoma::purchase)]
+#[test, expected_failure(abort_code = 20, location = atoma::errors)]
 fun no_purchase_without_enough_nodes() {
     let w = with_nodes(0, vector[500_000]);
     let (_stack, _coin) = w.buy(2 * COIN, 1, 2);
     abort 0
 }
 
-#[test, expected_failure(abort_code = 26, location = atoma::purchase)]
+#[test, expected_failure(abort_code = 26, location = atoma::errors)]
 fun no_purchase_without_verifiers() {
     let w = with_nodes(2, vector[500_000]);
     let (_stack, _coin) = w.buy(2 * COIN, 0, 0);
     abort 0
 }
 
-#[test, expected_failure(abort_code = 30, location = atoma::opening)]
+#[test, expected_failure(abort_code = 30, location = atoma::errors)]
 fun no_opening_beyond_the_grant() {
     let w = with_nodes(0, vector[500_000]);
     let (mut stack, _coin) = w.buy(2 * COIN, 2, 0);
@@ -444,7 +430,7 @@ fun no_opening_beyond_the_grant() {
     abort 0
 }
 
-#[test, expected_failure(abort_code = 36, location = atoma::settlement)]
+#[test, expected_failure(abort_code = 36, location = atoma::errors)]
 fun no_settling_above_the_grant() {
     let w = with_nodes(0, vector[500_000]);
     let (mut stack, _coin) = w.buy(2 * COIN, 2, 0);
@@ -454,17 +440,17 @@ fun no_settling_above_the_grant() {
     abort 0
 }
 
-#[test, expected_failure(abort_code = 40, location = atoma::closing)]
+#[test, expected_failure(abort_code = 40, location = atoma::errors)]
 fun no_refund_while_vouchers_settle() {
     let mut w = with_nodes(0, vector[500_000]);
     let (mut stack, _coin) = w.buy(2 * COIN, 2, 0);
     stack::request_close(&mut stack, &w.clock, &tx(USER, 52, 0));
     w.wait(20_000);
-    let (_coin, _is_empty) = stack::refund_impl(&mut stack, &w.clock, &mut tx(USER, 53, 0));
+    stack.pay_refund(&w.clock, &mut tx(USER, 53, 0));
     abort 0
 }
 
-#[test, expected_failure(abort_code = 5, location = atoma::limits)]
+#[test, expected_failure(abort_code = 5, location = atoma::errors)]
 fun no_key_of_small_order() {
     let w = with_nodes(0, vector[500_000]);
     let mut coin = coin(2 * COIN);
@@ -475,7 +461,7 @@ fun no_key_of_small_order() {
     abort 0
 }
 
-#[test, expected_failure(abort_code = 7, location = atoma::params)]
+#[test, expected_failure(abort_code = 7, location = atoma::errors)]
 fun no_hold_shorter_than_an_audit() {
     let mut w = market();
     let mut values = params();
@@ -485,5 +471,5 @@ fun no_hold_shorter_than_an_audit() {
     abort 0
 }
 
-#[test, expected_failure(abort_code = 1, location = atoma::math)]
+#[test, expected_failure(abort_code = 1, location = atoma::errors)]
 fun no_cost_out_of_range() { atoma::math::cost(1_000_001, 0xffff_ffff_ffff_ffff); }

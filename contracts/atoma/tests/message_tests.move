@@ -3,7 +3,6 @@
 module atoma::message_tests;
 
 use atoma::message;
-use atoma::transcript;
 
 const KEY: vector<u8> = x"ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c";
 
@@ -39,11 +38,11 @@ fun voucher_bytes_and_signature() {
 
 #[test]
 fun inclusion_under_the_signed_root() {
-    let leaf = transcript::leaf_hash(x"206cddb367afbd583bb48f9bbd7d5ba3b1d0738b4881b1cddd38169526d815813720d10ebe8df58411acde6cedea50a6172d7c5778bf73b54d0bce7943bd2df58320150000000000000009000000000000001e000000000000003c00000000000000030000000000000000200000000000000000000000000000000000000000000000000000000000000000");
+    let leaf = message::leaf_hash(x"206cddb367afbd583bb48f9bbd7d5ba3b1d0738b4881b1cddd38169526d815813720d10ebe8df58411acde6cedea50a6172d7c5778bf73b54d0bce7943bd2df58320150000000000000009000000000000001e000000000000003c00000000000000030000000000000000200000000000000000000000000000000000000000000000000000000000000000");
     let proof = vector[x"4e080b49b1501d09f9f8645c4c1971c58178417a642e59adeea84d36acc8e9fc", x"a679eafd76d4ddc80c7380c330aa537bab52a96c9cb8381206abbfb55e950a79", x"9ccfc5a7f7c9d51f716bed0bed26d0248b20989d889e5af597cc6f773bb2a0a5"];
     let root = x"ffb865a3be9dcdf2e531625594029ea1f8821b729c5a781d250ddb9be29df385";
-    assert!(transcript::includes(leaf, 2, 5, &proof, &root), 0);
-    assert!(!transcript::includes(leaf, 1, 5, &proof, &root), 1);
-    assert!(!transcript::includes(leaf, 2, 4, &proof, &root), 2);
-    assert!(!transcript::includes(leaf, 2, 5, &vector[], &root), 3);
+    assert!(message::includes(leaf, 2, 5, &proof, &root), 0);
+    assert!(!message::includes(leaf, 1, 5, &proof, &root), 1);
+    assert!(!message::includes(leaf, 2, 4, &proof, &root), 2);
+    assert!(!message::includes(leaf, 2, 5, &vector[], &root), 3);
 }

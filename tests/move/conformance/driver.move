@@ -21,7 +21,7 @@ use atoma::model;
 use atoma::node::{Self, NodeBadge};
 use atoma::offer;
 use atoma::stack::{Self, Stack};
-use atoma::stored_blob;
+use atoma::dispute_state;
 use atoma::task::{Self, TaskBadge};
 use atoma::treasury::{Self, Treasury};
 use atoma::upgrade::{Self, UpgradeLock};
@@ -246,12 +246,6 @@ fun dispute_at(self: &World, id: address): u64 {
 fun change(coin: Coin<SUI>): vector<u64> {
     let value = coin.burn_for_testing();
     if (value == 0) vector[] else vector[value]
-}
-
-fun paid(coin: Option<Coin<SUI>>): vector<u64> {
-    let mut values = vector[];
-    coin.do!(|coin| values.push_back(coin.burn_for_testing()));
-    values
 }
 
 fun admin_call(self: &mut World, tx: &Tx, tag: u32, b: &mut BCS): vector<u64> {
@@ -509,18 +503,15 @@ fun acquire(self: &mut World, tx: &Tx, b: &mut BCS): vector<u64> {
 fun pay_out(self: &mut World, tx: &Tx, tag: u32, at: u64, b: &mut BCS): vector<u64> {
     let stack = &mut self.stacks[at];
     let mut ctx = tx.begin();
-    let (coins, is_empty) = if (tag == 43) {
-        let (coin, is_empty) = stack::refund_impl(stack, &self.clock, &mut ctx);
-        (paid(coin), is_empty)
+    let is_empty = if (tag == 43) {
+        stack.pay_refund(&self.clock, &mut ctx)
     } else if (tag == 44) {
-        let (coin, is_empty) = stack::withdraw_impl(stack, &self.clock, &mut ctx);
-        (vector[coin.burn_for_testing()], is_empty)
+        stack.pay_due(&self.clock, &mut ctx)
     } else {
-        let treasury = &mut self.treasuries[args::peel_index(b)];
-        (vector[], stack::sweep_impl(stack, treasury, &self.clock))
+        stack.pay_treasury(&mut self.treasuries[args::peel_index(b)], &self.clock)
     };
     if (is_empty) destroy(self.stacks.remove(at));
-    coins
+    vector[]
 }
 
 fun claim_call(self: &mut World, tx: &Tx, tag: u32, b: &mut BCS): vector<u64> {
@@ -685,9 +676,8 @@ fun dispute_call(self: &mut World, tx: &Tx, tag: u32, b: &mut BCS): vector<u64> 
         },
         67 => {
             let at = self.dispute_at(b.peel_address());
-            let (coin, is_over) = dispute::withdraw_impl(&mut self.disputes[at], &mut tx.begin());
-            if (is_over) destroy(self.disputes.remove(at));
-            return paid(coin)
+            let is_over = self.disputes[at].pay_due(&mut tx.begin());
+            if (is_over) destroy(self.disputes.remove(at))
         },
         68 => {
             let (db, id) = (args::peel_index(b), b.peel_address());
@@ -712,7 +702,7 @@ fun open_dispute(self: &mut World, tx: &Tx, b: &mut BCS): vector<u64> {
         &mut self.dbs[db],
         &mut self.stacks[at],
         epoch,
-        stored_blob::read(&blob),
+        dispute_state::read(&blob),
         &mut coin,
         node,
         hops,

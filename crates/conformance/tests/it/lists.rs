@@ -23,8 +23,8 @@ fn constant(function: &str) -> String {
 fn abort_codes_are_one_list() {
     let text = source("errors.move");
     let mut found = Vec::new();
-    for rest in text.split("public(package) fun ").skip(1) {
-        let (name, rest) = rest.split_once("(): u64 {").unwrap();
+    for rest in text.split("public(package) macro fun ").skip(1) {
+        let (name, rest) = rest.split_once("(): u8 {").unwrap();
         let code: u64 = rest.split('}').next().unwrap().trim().parse().unwrap();
         found.push((constant(name), code));
     }
@@ -83,8 +83,7 @@ fn events_are_one_list() {
 /// What is public in Move and no step of a play: why.
 const NOT_PLAYED: &[(&str, &str)] = &[
     ("views::", "reads only; called through simulation"),
-    ("message::", "pure: the bytes of every grant, voucher and request that plays bring"),
-    ("transcript::", "pure: the proof of every record that plays bring"),
+    ("message::", "pure: signed bytes and proofs, which every play brings"),
     ("upgrade::authorize", "played together with commit: a ticket must be used in the same transaction"),
     ("upgrade::commit", "see authorize"),
 ];

@@ -4,17 +4,17 @@ use super::*;
 use atoma_contract::{Treasury, views};
 
 pub(super) static FUNCTIONS: &[Function] = &[
-    view("node", &[DB, U64], Returns::One("node_row", "Node"), |m| {
+    view("node", &[DB, U64], Returns::One("rows", "Node"), |m| {
         let db = m.db()?;
         let row = views::node(&db, m.pure()?)?;
         m.give_back(&row)
     }),
-    view("model", &[DB, U64], Returns::One("task_row", "Model"), |m| {
+    view("model", &[DB, U64], Returns::One("rows", "Model"), |m| {
         let db = m.db()?;
         let row = views::model(&db, m.pure()?)?;
         m.give_back(&row)
     }),
-    view("task", &[DB, U64], Returns::One("task_row", "Task"), |m| {
+    view("task", &[DB, U64], Returns::One("rows", "Task"), |m| {
         let db = m.db()?;
         let row = views::task(&db, m.pure()?)?;
         m.give_back(&row)
@@ -29,15 +29,15 @@ pub(super) static FUNCTIONS: &[Function] = &[
         let rows = views::offers(&db, m.pure()?, m.pure()?)?;
         m.give_back(&rows)
     }),
-    view("nodes", &[DB], Returns::Many("node_row", "Node"), |m| {
+    view("nodes", &[DB], Returns::Many("rows", "Node"), |m| {
         let rows = views::nodes(m.db()?.as_ref());
         m.give_back(&rows)
     }),
-    view("tasks", &[DB], Returns::Many("task_row", "Task"), |m| {
+    view("tasks", &[DB], Returns::Many("rows", "Task"), |m| {
         let rows = views::tasks(m.db()?.as_ref());
         m.give_back(&rows)
     }),
-    view("models", &[DB], Returns::Many("task_row", "Model"), |m| {
+    view("models", &[DB], Returns::Many("rows", "Model"), |m| {
         let rows = views::models(m.db()?.as_ref());
         m.give_back(&rows)
     }),

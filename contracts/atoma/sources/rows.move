@@ -1,7 +1,8 @@
-/// A registered node's row, and what changes it from more than one module.
-module atoma::node_row;
+/// Rows of the database: nodes, models, and tasks, which are models sold at a security level under terms that never
+/// change. Data, and what changes it from more than one module.
+module atoma::rows;
 
-use atoma::errors;
+use atoma::errors::{Self, require};
 use atoma::events;
 use atoma::limits;
 use atoma::math;
@@ -76,7 +77,7 @@ public struct Booking has copy, drop, store {
     until_ms: u64,
 }
 
-public(package) fun new(
+public(package) fun new_node(
     id: u64,
     owner: address,
     payout: address,
@@ -106,7 +107,7 @@ public(package) fun new(
         timeout_pot: 0,
         timeout_until_ms: 0,
         convictions: 0,
-        reputation: limits::reputation_base(),
+        reputation: limits::reputation_base!(),
         reputation_epoch: epoch,
         answer_interval_ms,
         queue_tail_ms: 0,
@@ -124,7 +125,7 @@ public(package) fun new(
 /// Counts a write of the node's in this epoch. The last check of the entry that makes it.
 public(package) fun count_write(self: &mut Node, epoch: u64) {
     let writes = if (self.writes_epoch == epoch) self.writes else 0;
-    assert!(writes < limits::writes_max(), errors::too_many_writes());
+    require(writes < limits::writes_max!(), errors::too_many_writes!());
 
     self.writes = writes + 1;
     self.writes_epoch = epoch;
@@ -133,7 +134,7 @@ public(package) fun count_write(self: &mut Node, epoch: u64) {
 /// Reputation at `epoch`: it grows by one per epoch, to at most 100.
 public(package) fun reputation_at(self: &Node, epoch: u64): u64 {
     let epochs = math::saturating_sub(epoch, self.reputation_epoch);
-    math::saturating_add(self.reputation, epochs).min(limits::reputation_max())
+    math::saturating_add(self.reputation, epochs).min(limits::reputation_max!())
 }
 
 /// Takes points of reputation, which then grows from the present epoch on.
@@ -194,8 +195,6 @@ public(package) fun id(self: &Node): u64 { self.id }
 public(package) fun owner(self: &Node): address { self.owner }
 
 public(package) fun payout(self: &Node): address { self.payout }
-
-public(package) fun receipt_key(self: &Node): &vector<u8> { &self.receipt_key }
 
 public(package) fun seal_key(self: &Node): &vector<u8> { &self.seal.key }
 
@@ -258,3 +257,183 @@ public(package) fun booked_amount(self: &Booking): u64 { self.amount }
 public(package) fun booked_to(self: &Booking): address { self.to }
 
 public(package) fun booked_until_ms(self: &Booking): u64 { self.until_ms }
+
+// Rows of models and tasks: what is sold, at which level, under terms that never change.
+
+/// What a task may offer.
+public struct Model has copy, drop, store {
+    id: u64,
+    label: String,
+    creator: address,
+    modality: u8,
+    weights_root: vector<u8>,
+    creator_fee_permille: u64,
+    disabled: bool,
+}
+
+/// A model at a security level under fixed terms.
+public struct Task has copy, drop, store {
+    id: u64,
+    owner: address,
+    role: u8,
+    model: u64,
+    /// 0 none, 1 confidential compute, 2 sampling consensus.
+    level: u8,
+    /// Whether answers are bit-reproducible and receipts carry a work digest.
+    exact: bool,
+    price_ceiling: u64,
+    weights: UnitWeights,
+    surcharge_permille: u64,
+    min_collateral: u64,
+    min_reputation: u64,
+    /// Nodes that may offer; everyone if empty.
+    whitelist: vector<u64>,
+    /// Labels of the kinds of hardware whose answers agree with each other.
+    echelons: vector<u64>,
+    deprecated: bool,
+    audit: AuditTerms,
+}
+
+/// Permille weights by which a task turns tokens into units.
+public struct UnitWeights has copy, drop, store {
+    input: u64,
+    output: u64,
+}
+
+/// How a task tightens the parameters: of each term the larger value holds.
+public struct AuditTerms has copy, drop, store {
+    p_min_ppb: u64,
+    p_stat_ppb: u64,
+    verifiers: u64,
+    records: u64,
+    min_claim: u64,
+    challenge_ms: u64,
+    hold_ms: u64,
+}
+
+public(package) fun new_model(
+    id: u64,
+    label: String,
+    creator: address,
+    modality: u8,
+    weights_root: vector<u8>,
+    creator_fee_permille: u64,
+): Model {
+    Model { id, label, creator, modality, weights_root, creator_fee_permille, disabled: false }
+}
+
+/// A task of these terms, else `EBadArgument`. Windows are multiples of `unit_ms`.
+public(package) fun new_task(
+    id: u64,
+    owner: address,
+    role: u8,
+    model: u64,
+    level: u8,
+    exact: bool,
+    price_ceiling: u64,
+    weight_input: u64,
+    weight_output: u64,
+    surcharge_permille: u64,
+    min_collateral: u64,
+    min_reputation: u64,
+    whitelist: vector<u64>,
+    echelons: vector<u64>,
+    p_min_ppb: u64,
+    p_stat_ppb: u64,
+    verifiers: u64,
+    records: u64,
+    min_claim: u64,
+    challenge_ms: u64,
+    hold_ms: u64,
+    unit_ms: u64,
+): Task {
+    require(role <= limits::role_max!() && level <= limits::level_max!(), errors::bad_argument!());
+    limits::check_quantity(price_ceiling);
+    limits::check_quantity(weight_input);
+    limits::check_quantity(weight_output);
+    require(weight_input != 0 || weight_output != 0, errors::bad_argument!());
+    require(surcharge_permille <= limits::surcharge_permille_max!(), errors::bad_argument!());
+    require(min_collateral <= limits::collateral_minimum_max!(), errors::bad_argument!());
+    require(min_reputation <= limits::reputation_max!(), errors::bad_argument!());
+    require(whitelist.length() <= limits::whitelist_max!(), errors::bad_argument!());
+    require(!echelons.is_empty(), errors::bad_argument!());
+    limits::check_echelons(&echelons);
+    require(p_min_ppb <= limits::ppb!() && p_stat_ppb <= limits::ppb!(), errors::bad_argument!());
+    require(verifiers <= limits::verifiers_max!(), errors::bad_argument!());
+    require(records <= limits::records_max!(), errors::bad_argument!());
+    require(min_claim <= limits::amount_max!(), errors::bad_argument!());
+    check_window(challenge_ms, unit_ms);
+    check_window(hold_ms, unit_ms);
+    Task {
+        id,
+        owner,
+        role,
+        model,
+        level,
+        exact,
+        price_ceiling,
+        weights: UnitWeights { input: weight_input, output: weight_output },
+        surcharge_permille,
+        min_collateral,
+        min_reputation,
+        whitelist,
+        echelons,
+        deprecated: false,
+        audit: AuditTerms { p_min_ppb, p_stat_ppb, verifiers, records, min_claim, challenge_ms, hold_ms },
+    }
+}
+
+fun check_window(window_ms: u64, unit_ms: u64) {
+    require(window_ms <= limits::window_ms_max!() && window_ms % unit_ms == 0, errors::bad_argument!())
+}
+
+// Models.
+
+public(package) fun creator(self: &Model): address { self.creator }
+
+public(package) fun creator_fee_permille(self: &Model): u64 { self.creator_fee_permille }
+
+public(package) fun disabled(self: &Model): bool { self.disabled }
+
+public(package) fun disable(self: &mut Model) { self.disabled = true }
+
+// Tasks.
+
+public(package) fun task_id(self: &Task): u64 { self.id }
+
+public(package) fun model(self: &Task): u64 { self.model }
+
+public(package) fun level(self: &Task): u8 { self.level }
+
+public(package) fun exact(self: &Task): bool { self.exact }
+
+public(package) fun price_ceiling(self: &Task): u64 { self.price_ceiling }
+
+public(package) fun weights(self: &Task): UnitWeights { self.weights }
+
+public(package) fun surcharge_permille(self: &Task): u64 { self.surcharge_permille }
+
+public(package) fun min_collateral(self: &Task): u64 { self.min_collateral }
+
+public(package) fun min_reputation(self: &Task): u64 { self.min_reputation }
+
+public(package) fun echelons(self: &Task): &vector<u64> { &self.echelons }
+
+public(package) fun deprecated(self: &Task): bool { self.deprecated }
+
+/// Whether the whitelist, if there is one, names the node.
+public(package) fun allows(self: &Task, node: u64): bool {
+    self.whitelist.is_empty() || self.whitelist.contains(&node)
+}
+
+public(package) fun deprecate(self: &mut Task) { self.deprecated = true }
+
+public(package) fun set_whitelist(self: &mut Task, nodes: vector<u64>) { self.whitelist = nodes }
+
+// Audit terms.
+
+/// p_min, p_stat, verifiers, records, min_claim, challenge_ms and hold_ms of the task.
+public(package) fun audit(self: &Task): (u64, u64, u64, u64, u64, u64, u64) {
+    let AuditTerms { p_min_ppb, p_stat_ppb, verifiers, records, min_claim, challenge_ms, hold_ms } = self.audit;
+    (p_min_ppb, p_stat_ppb, verifiers, records, min_claim, challenge_ms, hold_ms)
+}
