@@ -144,6 +144,11 @@ public(package) fun fault(self: &mut Node, points: u64, epoch: u64) {
     events::fault(self.id, self.reputation, epoch);
 }
 
+/// The same, unless a fault was noted in this epoch already.
+public(package) fun fault_once(self: &mut Node, points: u64, epoch: u64) {
+    if (self.reputation_epoch < epoch) self.fault(points, epoch)
+}
+
 /// Disables the node and fixes when its collateral can leave.
 public(package) fun fix_exit(self: &mut Node, exit_after_ms: u64, clock_ms: u64, epoch: u64) {
     // 0 means enabled.
