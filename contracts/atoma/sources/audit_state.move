@@ -240,6 +240,7 @@ public(package) fun reveal_record(
     terms: &Terms,
     count: u64,
     root: &vector<u8>,
+    to_units: u64,
     which: u64,
     record: vector<u8>,
     index: u64,
@@ -253,7 +254,7 @@ public(package) fun reveal_record(
     require(!audit.is_met(offset), errors::already_done!());
     let shown = message::prove(record, index, proof, count, root);
     let (units, total_units) = (shown.units(), shown.total_units());
-    require(contains(units, total_units, offset), errors::bad_proof!());
+    require(shown.fits(to_units) && contains(units, total_units, offset), errors::bad_proof!());
     let deadline_ms = math::add(clock_ms, terms.params().commit_ms());
 
     let round = audit.round;

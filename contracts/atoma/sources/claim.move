@@ -13,6 +13,7 @@ use atoma::events;
 use atoma_base::limits;
 use atoma_base::math;
 use atoma_base::params::{Self, Step, Terms};
+use atoma_base::rows::Node;
 use atoma::stack::{Self, Stack};
 use atoma::stack_state::{Self, Channel, StackState};
 use sui::clock::Clock;
@@ -219,13 +220,17 @@ fun settle_claim(state: &mut StackState, node: u64, claim: &Claim) {
     row.set_claim(option::none());
 }
 
+/// What is queued becomes nothing.
+fun drop_queue(stack: address, row: &mut Channel) {
+    if (row.queued().is_none()) return;
+    row.set_queued(option::none());
+    events::queue_voided(stack, row.node());
+}
+
 /// A convicted node's channel: what is queued is void, and it settles nothing more.
 fun close(stack: address, state: &mut StackState, node: u64, clock_ms: u64) {
     let row = state.channel_mut(node);
-    if (row.queued().is_some()) {
-        row.set_queued(option::none());
-        events::queue_voided(stack, node);
-    };
+    drop_queue(stack, row);
     if (!row.released()) {
         row.set_released(true);
         if (row.closed_ms() == 0) row.set_closed_ms(clock_ms);
@@ -233,8 +238,9 @@ fun close(stack: address, state: &mut StackState, node: u64, clock_ms: u64) {
     };
 }
 
-/// The queued voucher becomes the running claim, judged by what holds now. One too small to be audited is dropped
-/// while the channel goes on: it can be settled again, and must be before the end.
+/// The queued voucher becomes the running claim, judged by what holds now; of a convicted node it is void, and the
+/// channel closed. One too small to be audited while the channel goes on, or too large for what the node has at stake
+/// by now, is dropped: it can be settled again, the latter in parts, and must be before the end.
 public(package) fun promote<T>(
     db: &AtomaDb<T>,
     beacon: &Beacon,
@@ -246,11 +252,12 @@ public(package) fun promote<T>(
     let row = *state.channel(node);
     if (row.queued().is_none()) return;
     let queued = *row.queued().borrow();
+    let owner = db.node(node);
+    if (owner.convictions() != 0) return close(stack, state, node, clock_ms);
     let amount = cost_ahead(&row, queued.queued_units());
-    if (is_too_small(state, &row, amount, clock_ms)) {
-        state.channel_mut(node).set_queued(option::none());
-        events::queue_voided(stack, node);
-        return
+    let is_covered = draw::is_covered(state.params(), state.exact(), amount, owner.collateral());
+    if (!is_covered || is_too_small(state, &row, owner, amount, clock_ms)) {
+        return drop_queue(stack, state.channel_mut(node))
     };
     let (from_units, to_units) = (row.channel_settled_units(), queued.queued_units());
     let units = math::sub(to_units, from_units);
@@ -286,8 +293,8 @@ public(package) fun cost_ahead(row: &Channel, units: u64): u64 {
 }
 
 /// Below the minimum an audit would cost more than it guards; the last claim may be as small as it is.
-public(package) fun is_too_small(state: &StackState, row: &Channel, amount: u64, clock_ms: u64): bool {
-    let goes_on = clock_ms < state.ends_ms() && row.closed_ms() == 0;
+fun is_too_small(state: &StackState, row: &Channel, node: &Node, amount: u64, clock_ms: u64): bool {
+    let goes_on = clock_ms < state.channel_end_ms(row, node);
     amount == 0 || (goes_on && amount < state.params().min_claim())
 }
 
@@ -356,7 +363,7 @@ fun enqueue<T>(
     stack_state::emit_reserves(stack, &changed);
     if (row.claim().is_some()) return;
     let amount = cost_ahead(&row, units);
-    require(!is_too_small(state, &row, amount, clock_ms), errors::claim_too_small!());
+    require(!is_too_small(state, &row, db.node(node), amount, clock_ms), errors::claim_too_small!());
     promote(db, beacon, stack, state, node, clock_ms);
 }
 

@@ -12,7 +12,7 @@ use atoma::events;
 use atoma_base::math;
 use atoma_base::message;
 use atoma::node;
-use atoma_base::params::{Self, Step, Terms};
+use atoma_base::params::{Self, Params, Step, Terms};
 use atoma_base::slots;
 
 /// Units `(from_units, to_units]` of a channel.
@@ -234,7 +234,7 @@ public(package) fun resolve_pay(beacon: &Beacon, terms: &Terms, claim: &mut Clai
 }
 
 /// Seats the verifiers of a drawn (else `ENotDrawn`) or challenged claim. The caller earns the resolving fee, as far
-/// as the claim has it.
+/// as the claim has it. A challenged claim of a node convicted since ends instead.
 public(package) fun open_audit<T>(
     db: &mut AtomaDb<T>,
     beacon: &Beacon,
@@ -246,8 +246,10 @@ public(package) fun open_audit<T>(
     let params = terms.params();
     // A claim of a node convicted since is void already, and not to be spent on.
     let is_waiting = claim.state == waiting!();
-    let is_void = is_waiting && db.node(terms.node()).convictions() != claim.convictions();
-    require(!is_void, errors::convicted!());
+    if (db.node(terms.node()).convictions() != claim.convictions) {
+        require(!is_waiting, errors::convicted!());
+        if (claim.state == challenged_state!()) return forgone(db, terms, claim)
+    };
     let seed = seed(beacon, terms, claim);
     let offsets = audited_offsets(terms, claim, &seed);
     let mut audit = audit_state::new(seed, offsets);
@@ -304,7 +306,7 @@ public(package) fun challenge<T>(
     let shown = message::prove(record, index, proof, claim.count, &claim.root);
     let offset = shown.total_units();
     // It has units, and they are the claim's.
-    let is_inside = shown.units() > 0 && offset > claim.from_units && offset <= claim.to_units;
+    let is_inside = shown.units() > 0 && offset > claim.from_units && shown.fits(claim.to_units);
     require(is_inside, errors::bad_proof!());
     let was_audited = claim.audit.is_some() && claim.audit.borrow().is_met(offset);
     require(!was_audited, errors::already_audited!());
@@ -517,7 +519,22 @@ public(package) fun void<T>(
     announce_outcome(terms, claim, VOID);
     return_bond(terms, claim, &mut step);
     node::close_audit(db, terms.node());
-    if (claim.challenged && is_first) keep(terms, claim, clock_ms) else step.end_void();
+    if (claim.challenged && is_first) keep(terms, claim, clock_ms) else end_void(db, terms, &mut step);
+    step
+}
+
+/// The claim is void. A node that was convicted elsewhere meanwhile served its last here, too.
+fun end_void<T>(db: &AtomaDb<T>, terms: &Terms, step: &mut Step) {
+    if (db.node(terms.node()).convictions() == 0) step.end_void() else step.end_convicted()
+}
+
+/// A challenge of a claim that became void before its verifiers were seated: there is nothing left to judge, and the
+/// owner has the bond back.
+fun forgone<T>(db: &mut AtomaDb<T>, terms: &Terms, claim: &mut Claim): Step {
+    let mut step = params::step();
+    return_bond(terms, claim, &mut step);
+    node::close_audit(db, terms.node());
+    step.end_convicted();
     step
 }
 
@@ -536,7 +553,7 @@ public(package) fun failed<T>(
     return_bond(terms, claim, &mut step);
     node::close_audit(db, terms.node());
     node::fault(db.node_mut(terms.node()), FAILED_POINTS, ctx.epoch());
-    step.end_void();
+    end_void(db, terms, &mut step);
     step
 }
 
@@ -635,8 +652,8 @@ public(package) fun reveal_record(
     location: vector<u8>,
     clock_ms: u64,
 ) {
-    let (count, root) = (claim.count, claim.root);
-    claim.running_mut().reveal_record(terms, count, &root, which, record, index, proof, location, clock_ms)
+    let (count, root, to_units) = (claim.count, claim.root, claim.to_units);
+    claim.running_mut().reveal_record(terms, count, &root, to_units, which, record, index, proof, location, clock_ms)
 }
 
 /// A verifier opens its verdict; the last of the round concludes it.
@@ -656,7 +673,8 @@ public(package) fun reveal_verdict<T>(
     if (is_last) conclude(db, terms, claim, clock_ms, ctx) else params::step()
 }
 
-/// Seats that did not commit lose a little and their say. The first time others take their place.
+/// Seats that did not commit lose a little, if there was something to earn, and their say. The first time others take
+/// their place.
 fun replace_silent<T>(db: &mut AtomaDb<T>, terms: &Terms, claim: &mut Claim, clock_ms: u64): Step {
     let params = terms.params();
     let mut audit = *claim.running();
@@ -674,8 +692,15 @@ fun replace_silent<T>(db: &mut AtomaDb<T>, terms: &Terms, claim: &mut Claim, clo
     events::seats_replaced(terms.target(), terms.node(), audit.round(), silent, fresh, deadline_ms);
     if (serving >= needed && fresh.is_empty()) audit.open_verdicts(terms, verdict_ms);
     claim.set_audited(audit);
-    silent.do!(|verifier| node::slash(db, verifier, params, params.no_commit_permille()));
+    if (pays(params, claim)) silent.do!(|verifier| node::slash(db, verifier, params, params.no_commit_permille()));
     if (serving < needed) void(db, terms, claim, params::step(), clock_ms) else params::step()
+}
+
+/// Whether the claim's money, with what is left of a challenge's bond, is enough to resolve it and pay a first round of
+/// verifiers. Nobody owes work that cannot be paid.
+fun pays(params: &Params, claim: &Claim): bool {
+    let least = math::add(math::mul(params.verifier_pay_min(), params.verifiers()), params.resolve_fee());
+    math::add(math::add(claim.amount, claim.surcharge), claim.bond) >= least
 }
 
 #[test_only]

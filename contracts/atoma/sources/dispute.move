@@ -19,7 +19,6 @@ use sui::balance::Balance;
 use sui::clock::Clock;
 use sui::coin::Coin;
 use walrus::blob::Blob;
-use walrus::system::System;
 
 /// One disputed request, shared.
 public struct Dispute<phantom T> has key {
@@ -36,7 +35,6 @@ public struct Dispute<phantom T> has key {
 public fun open<T>(
     db: &mut AtomaDb<T>,
     stack: &mut Stack<T>,
-    system: &System,
     blob: &Blob,
     mut coin: Coin<T>,
     node: u64,
@@ -52,7 +50,6 @@ public fun open<T>(
     let dispute = open_impl(
         db,
         stack,
-        system.epoch(),
         dispute_state::read(blob),
         &mut coin,
         node,
@@ -73,7 +70,6 @@ public fun open<T>(
 public(package) fun open_impl<T>(
     db: &mut AtomaDb<T>,
     stack: &mut Stack<T>,
-    walrus_epoch: u32,
     blob: StoredBlob,
     coin: &mut Coin<T>,
     node: u64,
@@ -94,7 +90,6 @@ public(package) fun open_impl<T>(
         stack_id,
         state,
         &blob,
-        walrus_epoch,
         paid,
         &request,
         &signature,
@@ -129,9 +124,9 @@ public fun answer_served<T>(
     dispute.put(stack.take(amount))
 }
 
-/// The node declines, by its badge: the opener has the bond back and the answer fee out of the coin, whose rest goes
-/// back to the sender; the node loses a point of reputation. Neither if the node's queue was full. Aborts
-/// `EWrongState`, `EInsufficientPayment`.
+/// The node declines, by its badge: the opener has the bond back, the treasury the answer fee out of the coin, whose
+/// rest goes back to the sender; the node loses a point of reputation, once an epoch. Neither fee nor point if its queue
+/// was full. Aborts `EWrongState`, `EInsufficientPayment`.
 public fun answer_refused<T>(
     db: &mut AtomaDb<T>,
     stack: &mut Stack<T>,
@@ -144,7 +139,7 @@ public fun answer_refused<T>(
     check_open(db, stack, dispute, badge);
     let (id, paid) = (dispute.addr(), coin.value());
     let fee = dispute_state::refused(db, stack.state_mut(), id, &mut dispute.state, paid, reason, ctx);
-    dispute.put(coin.balance_mut().split(fee));
+    db.join_pool(coin.balance_mut().split(fee));
     stack::return_change(coin, ctx)
 }
 

@@ -34,7 +34,7 @@ public struct DisputeState has copy, drop, store {
     /// Walrus id of the blob that holds the request, and the object that certifies it.
     blob: vector<u8>,
     blob_object: address,
-    /// Walrus epoch when opened: blobs must stay for two from there on.
+    /// Walrus epoch in which the request's blob was certified: blobs must stay for two from there on.
     walrus_epoch: u32,
     opened_ms: u64,
     deadline_ms: u64,
@@ -225,7 +225,7 @@ public(package) fun set_version(self: &mut DisputeState, version: u64) { self.ve
 
 /// Encoding RS2, the only one there is.
 const ENCODING_RS2: u8 = 1;
-/// A blob stays at least to the end of the epoch after the one in which the dispute was opened.
+/// A blob stays at least to the end of the epoch after the one in which the opener's was certified.
 const EPOCHS_MIN: u64 = 2;
 
 /// What was read of a blob.
@@ -235,7 +235,7 @@ public struct StoredBlob has copy, drop {
     blob_id: vector<u8>,
     size: u64,
     encoding_type: u8,
-    certified: bool,
+    certified_epoch: Option<u32>,
     end_epoch: u32,
     deletable: bool,
 }
@@ -246,17 +246,24 @@ public(package) fun read(blob: &Blob): StoredBlob {
         blob_id: bcs::to_bytes(&blob.blob_id()),
         size: blob.size(),
         encoding_type: blob.encoding_type(),
-        certified: blob.certified_epoch().is_some(),
+        certified_epoch: *blob.certified_epoch(),
         end_epoch: blob.end_epoch(),
         deletable: blob.is_deletable(),
     }
 }
 
-/// A certified blob that nobody can delete, and that stays for two epochs from the dispute's opening on, which was in
-/// `walrus_epoch`, else `EBadBlob`.
+/// The Walrus epoch of a dispute over what this blob holds: the one in which it was certified, as Walrus wrote. The epoch
+/// of now is at least that; `System` says it only to the Walrus package that it was upgraded to, and disputes must not
+/// wait for an upgrade of ours. An old blob hurts only its opener, from whom the node demands the body.
+fun epoch(self: &StoredBlob): u32 {
+    require(self.certified_epoch.is_some(), errors::bad_blob!());
+    *self.certified_epoch.borrow()
+}
+
+/// A certified blob that nobody can delete, and that stays for two epochs from `walrus_epoch` on, else `EBadBlob`.
 public(package) fun check_blob(self: &StoredBlob, walrus_epoch: u32) {
     require(self.size > 0 && self.encoding_type == ENCODING_RS2, errors::bad_blob!());
-    require(self.certified && !self.deletable, errors::bad_blob!());
+    require(self.certified_epoch.is_some() && !self.deletable, errors::bad_blob!());
     require((self.end_epoch as u64) >= (walrus_epoch as u64) + EPOCHS_MIN, errors::bad_blob!());
 }
 
@@ -296,7 +303,6 @@ public(package) fun opened<T>(
     stack: address,
     state: &StackState,
     blob: &StoredBlob,
-    walrus_epoch: u32,
     paid: u64,
     request: &Request,
     signature: &vector<u8>,
@@ -315,6 +321,7 @@ public(package) fun opened<T>(
     let cost = math::cost(request.max_units, channel.price());
     let is_covered = draw::is_covered(state.params(), state.exact(), cost, node.collateral());
     require(state.level() != 2 || is_covered, errors::claim_too_large!());
+    let walrus_epoch = blob.epoch();
     blob.check_blob(walrus_epoch);
     let params = state.params();
     require(paid >= params.bond(), errors::insufficient_payment!());
@@ -511,7 +518,8 @@ fun check_answer(dispute: &DisputeState, blob: &StoredBlob, bytes: vector<u8>): 
     let record = message::decode(bytes);
     let units = record.units();
     require(record.request_hash() == dispute.request_hash(), errors::bad_record!());
-    require(record.is_billable() || units == 0, errors::bad_record!());
+    // What cannot be served is refused: an answer earns the fee.
+    require(record.is_billable(), errors::bad_record!());
     // Without units there would be nothing to audit.
     require(dispute.level != 2 || units > 0, errors::bad_record!());
     require(record.count() == 1 && record.total_units() == units, errors::bad_record!());
@@ -605,9 +613,9 @@ fun announce(
     )
 }
 
-/// The node declines: the opener has the whole bond back and the fee out of the node's coin, worth `paid`; the node
-/// loses a point of reputation. One opened when the node's queue was full costs neither. The fee is not taken from the
-/// collateral, which a node that fears conviction would pay to itself so. Returns the fee.
+/// The node declines: the opener has the whole bond back, the treasury the fee out of the node's coin, worth `paid`.
+/// Nobody earns from opening what a node must refuse; and of a flood only the first refusal of an epoch without a fault
+/// costs the node a point of reputation. One opened when the node's queue was full costs neither. Returns the fee.
 public(package) fun refused<T>(
     db: &mut AtomaDb<T>,
     state: &mut StackState,
@@ -620,11 +628,12 @@ public(package) fun refused<T>(
     let is_free = dispute.is_overflow;
     let fee = if (is_free) 0 else dispute.params.answer_fee();
     require(paid >= fee, errors::insufficient_payment!());
-    let to_opener = math::add(dispute.bond, fee);
+    let to_opener = dispute.bond;
 
+    db.add_to_treasury(fee);
     events::dispute_refused(id, reason, fee);
     end_duty(db, state, id, dispute, to_opener, 0);
-    if (!is_free) node::fault(db.node_mut(dispute.node), REFUSAL_POINTS, ctx.epoch());
+    if (!is_free) node::fault_once(db.node_mut(dispute.node), REFUSAL_POINTS, ctx.epoch());
     fee
 }
 

@@ -154,16 +154,19 @@ public(package) fun model_added(model: u64, label: String, creator: address, cre
 }
 
 public struct TaskCreated has copy, drop {
-    task: u64, owner: address, role: u8, model: u64, level: u8, exact: bool, price_ceiling: u64,
-    surcharge_permille: u64, min_collateral: u64, min_reputation: u64, echelons: vector<u64>,
+    task: u64, owner: address, role: u8, model: u64, level: u8, exact: bool, price_ceiling: u64, weight_input: u64,
+    weight_output: u64, surcharge_permille: u64, min_collateral: u64, min_reputation: u64, echelons: vector<u64>,
+    p_min_ppb: u64, p_stat_ppb: u64, verifiers: u64, records: u64, min_claim: u64, challenge_ms: u64, hold_ms: u64,
 }
 public(package) fun task_created(
-    task: u64, owner: address, role: u8, model: u64, level: u8, exact: bool, price_ceiling: u64,
-    surcharge_permille: u64, min_collateral: u64, min_reputation: u64, echelons: vector<u64>,
+    task: u64, owner: address, role: u8, model: u64, level: u8, exact: bool, price_ceiling: u64, weight_input: u64,
+    weight_output: u64, surcharge_permille: u64, min_collateral: u64, min_reputation: u64, echelons: vector<u64>,
+    p_min_ppb: u64, p_stat_ppb: u64, verifiers: u64, records: u64, min_claim: u64, challenge_ms: u64, hold_ms: u64,
 ) {
     event::emit(TaskCreated {
-        task, owner, role, model, level, exact, price_ceiling, surcharge_permille, min_collateral, min_reputation,
-        echelons,
+        task, owner, role, model, level, exact, price_ceiling, weight_input, weight_output, surcharge_permille,
+        min_collateral, min_reputation, echelons, p_min_ppb, p_stat_ppb, verifiers, records, min_claim, challenge_ms,
+        hold_ms,
     })
 }
 

@@ -338,6 +338,11 @@ public(package) fun fault(row: &mut Node, points: u64, epoch: u64) {
     events::fault(row.id(), left, epoch);
 }
 
+/// The same, unless a fault was noted in this epoch already.
+public(package) fun fault_once(row: &mut Node, points: u64, epoch: u64) {
+    if (!row.is_faulted(epoch)) fault(row, points, epoch)
+}
+
 fun fix_exit(row: &mut Node, exit_after_ms: u64, clock_ms: u64, epoch: u64) {
     let (at_ms, exit_ms, exit_epoch) = row.fix_exit(exit_after_ms, clock_ms, epoch);
     events::node_disabled(row.id(), at_ms, exit_ms, exit_epoch);

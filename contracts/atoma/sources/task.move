@@ -82,11 +82,21 @@ public fun create<T>(
         level,
         exact,
         price_ceiling,
+        weight_input,
+        weight_output,
         surcharge_permille,
         min_collateral,
         min_reputation,
         echelons,
+        p_min_ppb,
+        p_stat_ppb,
+        verifiers,
+        records,
+        min_claim,
+        challenge_ms,
+        hold_ms,
     );
+    if (!whitelist.is_empty()) events::whitelist_set(task, whitelist);
     transfer::transfer(badge, owner)
 }
 

@@ -1,5 +1,6 @@
 /// The timelock around the package's upgrade cap: whoever does not like a proposed package can leave before it
-/// holds. The delay is longer than a stack's life and a node's way out together.
+/// holds. The delay is longer than a stack's life and a node's way out together, also if these grew since. A proposal
+/// that is not used lapses: none is kept ready.
 module atoma::upgrade;
 
 use atoma::admin::AdminCap;
@@ -22,8 +23,13 @@ public struct UpgradeLock has key {
 public struct Proposal has copy, drop, store {
     /// Digest of the package's modules and dependencies.
     digest: vector<u8>,
-    ready_ms: u64,
+    proposed_ms: u64,
+    /// As it was then.
+    timelock_ms: u64,
 }
+
+/// How long a proposal may be used once it is ready: 14 days.
+const USE_MS: u64 = 1_209_600_000;
 
 /// Locks an upgrade cap away for good: that of this package, and of the one it is built on. By the holder of both caps.
 #[allow(lint(share_owned))]
@@ -58,23 +64,29 @@ public fun propose<T>(
     lock.check(db, admin);
     require(lock.proposal.is_none(), errors::already_done!());
     limits::check_hash(&digest);
-    let ready_ms = math::add(clock.timestamp_ms(), db.params_at(ctx.epoch()).timelock_ms());
+    let (proposed_ms, timelock_ms) = (clock.timestamp_ms(), db.params_at(ctx.epoch()).timelock_ms());
+    let ready_ms = math::add(proposed_ms, timelock_ms);
 
-    lock.proposal = option::some(Proposal { digest, ready_ms });
+    lock.proposal = option::some(Proposal { digest, proposed_ms, timelock_ms });
     events::upgrade_proposed(lock.id.to_address(), digest, ready_ms);
 }
 
-/// Lets the proposed package be published, once its time has come, else `ETooEarly`.
+/// Lets the proposed package be published, once its time has come, else `ETooEarly`, and for 14 days, else
+/// `EWindowClosed`: after the timelock of then or of now, whichever is longer.
 public fun authorize<T>(
     db: &AtomaDb<T>,
     lock: &mut UpgradeLock,
     admin: &AdminCap,
     clock: &Clock,
+    ctx: &TxContext,
 ): UpgradeTicket {
     lock.check(db, admin);
     require(lock.proposal.is_some(), errors::no_proposal!());
-    let Proposal { digest, ready_ms } = *lock.proposal.borrow();
-    require(clock.timestamp_ms() >= ready_ms, errors::too_early!());
+    let Proposal { digest, proposed_ms, timelock_ms } = *lock.proposal.borrow();
+    let ready_ms = math::add(proposed_ms, timelock_ms.max(db.params_at(ctx.epoch()).timelock_ms()));
+    let clock_ms = clock.timestamp_ms();
+    require(clock_ms >= ready_ms, errors::too_early!());
+    require(clock_ms <= math::add(ready_ms, USE_MS), errors::window_closed!());
 
     lock.proposal = option::none();
     events::upgrade_authorized(lock.id.to_address(), digest);

@@ -15,7 +15,6 @@ use sui::sui::SUI;
 use sui::test_scenario;
 use walrus::blob::{Self, Blob};
 use walrus::storage_resource;
-use walrus::system;
 
 const COIN: u64 = 1_000_000;
 /// The Walrus epoch in which disputes open, and the first in which a good blob may end.
@@ -43,7 +42,7 @@ use fun expire as Court.expire;
 
 fun blob(size: u64, encoding_type: u8, is_certified: bool, end_epoch: u32, deletable: bool): Blob {
     let mut ctx = court::tx(court::user(), 900);
-    let certified = if (is_certified) option::some(3) else option::none();
+    let certified = if (is_certified) option::some(EPOCH) else option::none();
     let storage = storage_resource::create_for_test(3, end_epoch, 1_000_000, &mut ctx);
     blob::create_for_test(2, 5, size, encoding_type, certified, storage, deletable, &mut ctx)
 }
@@ -67,7 +66,6 @@ fun open_with(court: &mut Court, blob: &Blob, coin: &mut Coin<SUI>): Dispute<SUI
     dispute::open_impl(
         db,
         stack,
-        EPOCH,
         dispute_state::read(blob),
         coin,
         1,
@@ -300,12 +298,10 @@ fun a_dispute_is_shared() {
     let (blob, coin) = (good_blob(), court::coin(COIN));
     // The VM knows one transaction at a time: from here on the scenario's.
     let mut scenario = test_scenario::begin(court::user());
-    let system = system::create_for_test(EPOCH, scenario.ctx());
     let (db, _, stack, _, clock) = court.parts();
     dispute::open(
         db,
         stack,
-        &system,
         &blob,
         coin,
         1,
@@ -335,7 +331,6 @@ fun a_dispute_is_shared() {
     assert_eq!(bond.value(), 500_000);
     destroy(bond);
     destroy(change);
-    destroy(system);
     destroy(blob);
     end.destroy_for_testing();
     scenario.end();

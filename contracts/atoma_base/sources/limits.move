@@ -65,7 +65,10 @@ public macro fun reputation_base(): u64 { 50 }
 public macro fun ppb(): u64 { 1_000_000_000 }
 
 /// The longest window, in ms: three years.
-public macro fun window_ms_max(): u64 { 100_000_000_000 }
+public macro fun window_ms_max(): u64 { 10_000_000_000 }
+
+/// Longest time that must pass between two rounds of the beacon: claims wait for the next one.
+public macro fun beat_ms_max(): u64 { 3_600_000 }
 
 /// The largest amount among the parameters.
 public macro fun amount_max(): u64 { 1_000_000_000_000_000 }

@@ -216,6 +216,12 @@ public fun units(self: &Record): u64 { self.units }
 
 public fun total_units(self: &Record): u64 { self.total_units }
 
+/// Whether its units can be a claim's up to `to_units`: no more than came with it in all, and those within the claim.
+/// Absurd numbers would leave no verifiers' pay in range.
+public fun fits(self: &Record, to_units: u64): bool {
+    self.units <= self.total_units && self.total_units <= to_units
+}
+
 public fun count(self: &Record): u64 { self.count }
 
 public fun work(self: &Record): &vector<u8> { &self.work }

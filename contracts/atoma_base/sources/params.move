@@ -217,7 +217,8 @@ fun check_windows(windows: &Windows) {
     check_window(windows.queue_max_ms, unit_ms);
     check_window(windows.timelock_ms, unit_ms);
     // Rates, not windows: any number of ms.
-    check_window(windows.beat_min_ms, 1);
+    let is_beat = windows.beat_min_ms >= 1 && windows.beat_min_ms <= limits::beat_ms_max!();
+    require(is_beat, errors::bad_params!());
     check_window(windows.answer_interval_max_ms, 1);
     // A node at a longer interval could never be disputed.
     require(windows.answer_interval_max_ms <= windows.queue_max_ms, errors::bad_params!());

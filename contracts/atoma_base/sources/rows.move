@@ -143,6 +143,9 @@ public fun fault(self: &mut Node, points: u64, epoch: u64): u64 {
     self.reputation
 }
 
+/// Whether a fault was noted in this epoch.
+public fun is_faulted(self: &Node, epoch: u64): bool { self.reputation_epoch >= epoch }
+
 /// Disables the node and fixes when its collateral can leave. Returns when it was disabled, and from what time and epoch
 /// on it can leave.
 public fun fix_exit(self: &mut Node, exit_after_ms: u64, clock_ms: u64, epoch: u64): (u64, u64, u64) {

@@ -13,7 +13,7 @@ use sui::table::{Self, Table};
 
 /// Slots in one page of a list.
 const SLOTS_PER_PAGE: u64 = 64;
-/// Free positions that a list remembers; others are dead for ever.
+/// Free positions that a list remembers, and positions that one call cuts off at the end of a list at most.
 const FREE_MAX: u64 = 256;
 /// Most positions for each verifier that is opted in: with more dead ones an audit could not fill its seats.
 const POSITIONS_PER_VERIFIER: u64 = 4;
@@ -277,10 +277,7 @@ public fun forget_verifier(self: &mut Market, node: u64) {
 
 /// Gives the position that a verifier had free.
 public fun free_verifier(self: &mut Market, before: &Subscription) {
-    let list = list_mut(&mut self.verifiers, before.echelon);
-    let position = *before.verifier_slot.borrow();
-    list.slot_mut(position).until_ms = 0;
-    list.release(position);
+    list_mut(&mut self.verifiers, before.echelon).release(*before.verifier_slot.borrow());
 }
 
 public fun verifiers_in(self: &Market, echelons: &vector<u64>): Verifiers {
@@ -386,22 +383,30 @@ fun put(self: &mut SlotList, position: Option<u64>, slot: Slot): u64 {
     self.push(slot)
 }
 
-/// Puts a verifier on the last free position, or on a new one. Returns its position.
+/// Puts a verifier on the last free position, or on a new one, and goes on cutting what no call could cut at once.
+/// Returns its position.
 fun place(self: &mut SlotList, slot: Slot): u64 {
-    if (self.free.is_empty()) return self.push(slot);
-    let position = self.free.pop_back();
-    *self.slot_mut(position) = slot;
+    let free = if (self.free.is_empty()) option::none() else option::some(self.free.pop_back());
+    let position = self.put(free, slot);
+    self.cut();
     position
 }
 
-/// Remembers a dead position of a list of verifiers, and cuts free ones off at the end.
+/// Vacates a position of a list of verifiers, remembers it, and cuts vacated ones off at the end.
 fun release(self: &mut SlotList, position: u64) {
+    self.slot_mut(position).until_ms = 0;
     if (self.free.length() < FREE_MAX) self.free.push_back(position);
-    while (self.size > 0) {
-        let (is_free, index) = self.free.index_of(&(self.size - 1));
-        if (!is_free) break;
-        self.free.swap_remove(index);
+    self.cut();
+}
+
+/// Cuts off vacated positions at the end, remembered or not.
+fun cut(self: &mut SlotList) {
+    let mut left = FREE_MAX;
+    while (left > 0 && self.size > 0 && self.slot(self.size - 1).until_ms == 0) {
         self.pop();
+        let (is_free, index) = self.free.index_of(&self.size);
+        if (is_free) { self.free.swap_remove(index); };
+        left = left - 1;
     }
 }
 

@@ -211,7 +211,7 @@ ops! {
 
     // Disputes.
     OpenDispute "dispute::open" {
-        db: u8, stack: Address, walrus_epoch: u32, blob: BlobSpec, coin: u64, node: u64, hops: u8, nonce: u64,
+        db: u8, stack: Address, blob: BlobSpec, coin: u64, node: u64, hops: u8, nonce: u64,
         body_hash: Vec<u8>, max_units: u64, expires_ms: u64, signature: Vec<u8>,
     }
     AnswerServed "dispute::answer_served" {

@@ -19,7 +19,7 @@ pub use verdict::{FAIL, INCONCLUSIVE, Opened, PASS, UNREADABLE, commitment};
 
 pub(crate) use conclude::record_pay;
 pub(crate) use late::{ensure_expired, expire as pass_deadline, mark};
-pub(crate) use record::{decode, prove};
+pub(crate) use record::{decode, fits, prove};
 pub(crate) use reveal::{is_met, post_part, reveal};
 pub(crate) use verdict::{commit, reveal as open_verdict};
 

@@ -20,7 +20,6 @@ pub use claim::{
 };
 pub use late::{expire, mark_late};
 pub use open::{Request, open};
-pub use walrus::Stored;
 
 use crate::context::TxContext;
 use crate::db::AtomaDb;

@@ -314,6 +314,13 @@ pub(crate) fn fault(node: &mut Node, points: u64, ctx: &mut TxContext) {
     ctx.emit(Fault { node: node.id, reputation: node.reputation, epoch });
 }
 
+/// The same, unless a fault was noted in this epoch already.
+pub(crate) fn fault_once(node: &mut Node, points: u64, ctx: &mut TxContext) {
+    if node.reputation_epoch < ctx.epoch() {
+        fault(node, points, ctx);
+    }
+}
+
 /// The badge's node at this version, enabled.
 pub(crate) fn check_enabled<'a>(db: &'a AtomaDb, badge: &NodeBadge) -> Result<&'a Node> {
     db.check_version()?;

@@ -152,7 +152,6 @@ pub fn move_verifier(
     subscription.verifier_slot = None;
     join(db, badge.node, task, &terms, clock_ms, ctx)?;
     let list = slots::list_mut(&mut db.market_mut(task)?.verifiers, echelon)?;
-    list.slot_mut(position)?.until_ms = 0;
     list.release(position)
 }
 
@@ -230,7 +229,6 @@ fn take_out_verifier(db: &mut AtomaDb, node: NodeId, task: TaskId, echelon: u64)
     let subscription = market.subscriptions.get_mut(node.0).ok_or(Abort::NotSubscribed)?;
     let position = subscription.verifier_slot.take().ok_or(Abort::NotSubscribed)?;
     let list = slots::list_mut(&mut market.verifiers, echelon)?;
-    list.slot_mut(position)?.until_ms = 0;
     list.release(position)
 }
 

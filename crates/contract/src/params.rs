@@ -13,7 +13,9 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// Longest window.
-pub const WINDOW_MS_MAX: u64 = 100_000_000_000;
+pub const WINDOW_MS_MAX: u64 = 10_000_000_000;
+/// Longest time that must pass between two rounds of the beacon: claims wait for the next one.
+pub const BEAT_MS_MAX: u64 = HOUR_MS;
 /// Largest amount.
 pub const AMOUNT_MAX: u64 = 1_000_000_000_000_000;
 /// A whole, in parts of which chances are given.
@@ -135,7 +137,7 @@ fn check_windows(params: &Params) -> Result {
     check_window(params.queue_max_ms, unit_ms)?;
     check_window(params.timelock_ms, unit_ms)?;
     // Rates, not windows: any number of ms.
-    check_window(params.beat_min_ms, 1)?;
+    ensure((1..=BEAT_MS_MAX).contains(&params.beat_min_ms), Abort::BadParams)?;
     check_window(params.answer_interval_max_ms, 1)?;
     // A node at a longer interval could never be disputed.
     ensure(params.answer_interval_max_ms <= params.queue_max_ms, Abort::BadParams)?;

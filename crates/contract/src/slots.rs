@@ -38,8 +38,10 @@ pub struct SlotList {
     pub free: Vec<u64>,
 }
 
-/// Free positions that a list remembers; others are dead for ever.
+/// Free positions that a list remembers.
 pub const FREE_MAX: usize = 256;
+/// Positions that one call cuts off at the end of a list at most.
+pub const CUT_MAX: u64 = 256;
 /// Most positions for each verifier that is opted in: with more dead ones an audit could not fill its seats.
 pub const POSITIONS_PER_VERIFIER: u64 = 4;
 
@@ -142,24 +144,40 @@ impl SlotList {
         Ok(Some(last))
     }
 
-    /// Remembers a dead position of a list of verifiers, and cuts free ones off at the end.
+    /// Vacates a position of a list of verifiers, remembers it, and cuts vacated ones off at the end.
     pub(crate) fn release(&mut self, position: u64) -> Result {
+        self.slot_mut(position)?.until_ms = 0;
         if self.free.len() < FREE_MAX {
             self.free.push(position);
         }
-        while self.size > 0 {
-            let last = self.size - 1;
-            let Some(index) = self.free.iter().position(|free| *free == last) else { break };
-            self.free.swap_remove(index);
+        self.cut()
+    }
+
+    /// Cuts off vacated positions at the end, remembered or not.
+    fn cut(&mut self) -> Result {
+        for _ in 0..CUT_MAX {
+            let Some(last) = self.size.checked_sub(1) else { return Ok(()) };
+            if self.slot(last).is_none_or(|slot| slot.until_ms != 0) {
+                return Ok(());
+            }
             self.pop()?;
+            if let Some(index) = self.free.iter().position(|free| *free == last) {
+                self.free.swap_remove(index);
+            }
         }
         Ok(())
     }
 
-    /// Puts a verifier on a free position, or on a new one.
+    /// Puts a verifier on a free position, or on a new one, and goes on cutting what no call could cut at once.
     pub(crate) fn place(&mut self, slot: Slot) -> Result<u64> {
-        let Some(position) = self.free.pop() else { return Ok(self.push(slot)) };
-        *self.slot_mut(position)? = slot;
+        let position = match self.free.pop() {
+            Some(position) => {
+                *self.slot_mut(position)? = slot;
+                position
+            }
+            None => self.push(slot),
+        };
+        self.cut()?;
         Ok(position)
     }
 }

@@ -58,6 +58,9 @@ pub fn create(db: &mut AtomaDb, new: NewTask, ctx: &mut TxContext) -> Result {
     let badge = TaskBadge { id: ctx.fresh_id(), db: db.id, task };
     ctx.transfer(Owned::TaskBadge(badge), owner);
     ctx.emit(created(&row));
+    if !row.whitelist.is_empty() {
+        ctx.emit(WhitelistSet { task, nodes: row.whitelist.clone() });
+    }
     db.tasks.set(task.0, row);
     Ok(())
 }
@@ -111,6 +114,7 @@ fn new_row(id: TaskId, owner: Address, new: NewTask) -> Task {
 }
 
 fn created(row: &Task) -> TaskCreated {
+    let audit = row.audit;
     TaskCreated {
         task: row.id,
         owner: row.owner,
@@ -119,10 +123,19 @@ fn created(row: &Task) -> TaskCreated {
         level: row.level,
         exact: row.exact,
         price_ceiling: row.price_ceiling,
+        weight_input: row.weights.input,
+        weight_output: row.weights.output,
         surcharge_permille: row.surcharge_permille,
         min_collateral: row.min_collateral,
         min_reputation: row.min_reputation,
         echelons: row.echelons.clone(),
+        p_min_ppb: audit.p_min_ppb,
+        p_stat_ppb: audit.p_stat_ppb,
+        verifiers: audit.verifiers,
+        records: audit.records,
+        min_claim: audit.min_claim,
+        challenge_ms: audit.challenge_ms,
+        hold_ms: audit.hold_ms,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The timelock around the package's upgrade cap: whoever does not like a proposed package can leave before it
-//! holds. The delay is longer than a stack's life and a node's way out together.
+//! holds. The delay is longer than a stack's life and a node's way out together, also if these grew since. A
+//! proposal that is not used lapses: none is kept ready.
 
 use crate::Result;
 use crate::admin::{AdminCap, check_cap};
@@ -12,6 +13,9 @@ use atoma_types::onchain::event::{
 };
 use atoma_types::{Address, Hash32};
 use serde::{Deserialize, Serialize};
+
+/// How long a proposal may be used once it is ready: 14 days.
+pub const USE_MS: u64 = 14 * 24 * 3_600_000;
 
 /// `sui::package::UpgradeCap`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +39,16 @@ pub struct UpgradeLock {
 pub struct Proposal {
     /// Digest of the package's modules and dependencies.
     pub digest: Hash32,
-    pub ready_ms: u64,
+    pub proposed_ms: u64,
+    /// As it was then.
+    pub timelock_ms: u64,
+}
+
+impl Proposal {
+    /// When the package may be published: after the timelock of then or of now, whichever is longer.
+    pub fn ready_ms(&self, timelock_ms: u64) -> Result<u64> {
+        self.proposed_ms.checked_add(self.timelock_ms.max(timelock_ms)).ok_or(Abort::Arithmetic)
+    }
 }
 
 /// `sui::package::UpgradeTicket`: must be used in the same transaction.
@@ -77,14 +90,15 @@ pub fn propose(
     ensure(lock.proposal.is_none(), Abort::AlreadyDone)?;
     let digest = Hash32(check_bytes(digest)?);
     let timelock_ms = db.params_at(ctx.epoch()).timelock_ms;
-    let ready_ms = clock_ms.checked_add(timelock_ms).ok_or(Abort::Arithmetic)?;
+    let proposal = Proposal { digest, proposed_ms: clock_ms, timelock_ms };
+    let ready_ms = proposal.ready_ms(timelock_ms)?;
 
-    lock.proposal = Some(Proposal { digest, ready_ms });
+    lock.proposal = Some(proposal);
     ctx.emit(UpgradeProposed { lock: lock.id, digest, ready_ms });
     Ok(())
 }
 
-/// Lets the proposed package be published, once its time has come.
+/// Lets the proposed package be published, once its time has come and for [`USE_MS`].
 pub fn authorize(
     db: &AtomaDb,
     lock: &mut UpgradeLock,
@@ -94,7 +108,10 @@ pub fn authorize(
 ) -> Result<UpgradeTicket> {
     check(db, lock, admin)?;
     let proposal = lock.proposal.ok_or(Abort::NoProposal)?;
-    ensure(clock_ms >= proposal.ready_ms, Abort::TooEarly)?;
+    let ready_ms = proposal.ready_ms(db.params_at(ctx.epoch()).timelock_ms)?;
+    ensure(clock_ms >= ready_ms, Abort::TooEarly)?;
+    let last_ms = ready_ms.checked_add(USE_MS).ok_or(Abort::Arithmetic)?;
+    ensure(clock_ms <= last_ms, Abort::WindowClosed)?;
 
     lock.proposal = None;
     ctx.emit(UpgradeAuthorized { lock: lock.id, digest: proposal.digest });

@@ -301,7 +301,7 @@ fun upgrade_call(self: &mut World, tx: &Tx, tag: u32, at: u64, lock: u64, b: &mu
         10 => upgrade::propose(db, &mut self.locks[lock], cap, b.peel_vec_u8(), &self.clock, &tx.begin()),
         11 => {
             let commit = args::peel_index(b);
-            let ticket = upgrade::authorize(db, &mut self.locks[lock], cap, &self.clock);
+            let ticket = upgrade::authorize(db, &mut self.locks[lock], cap, &self.clock, &tx.begin());
             upgrade::commit(&mut self.locks[commit], package::test_upgrade(ticket));
         },
         _ => upgrade::cancel(db, &mut self.locks[lock], cap),
@@ -692,7 +692,6 @@ fun dispute_call(self: &mut World, tx: &Tx, tag: u32, b: &mut BCS): vector<u64> 
 fun open_dispute(self: &mut World, tx: &Tx, b: &mut BCS): vector<u64> {
     let db = args::peel_index(b);
     let at = self.stack_at(b.peel_address());
-    let epoch = b.peel_u32();
     let blob = tx.peel_blob(b);
     let mut coin = args::coin(b.peel_u64());
     let (node, hops, nonce, body_hash) = (b.peel_u64(), b.peel_u8(), b.peel_u64(), b.peel_vec_u8());
@@ -701,7 +700,6 @@ fun open_dispute(self: &mut World, tx: &Tx, b: &mut BCS): vector<u64> {
     let dispute = dispute::open_impl(
         &mut self.dbs[db],
         &mut self.stacks[at],
-        epoch,
         dispute_state::read(&blob),
         &mut coin,
         node,

@@ -98,28 +98,3 @@ module walrus::blob {
         }
     }
 }
-
-module walrus::system {
-    use sui::dynamic_field;
-
-    /// Names the field that holds what a version of the package keeps.
-    const VERSION: u64 = 3;
-
-    public struct System has key {
-        id: UID,
-        version: u64,
-        package_id: ID,
-        new_package_id: Option<ID>,
-    }
-
-    public fun epoch(self: &System): u32 { *dynamic_field::borrow(&self.id, self.version) }
-
-    #[test_only]
-    /// A system in an epoch.
-    public fun create_for_test(epoch: u32, ctx: &mut TxContext): System {
-        let mut id = object::new(ctx);
-        let package_id = id.to_inner();
-        dynamic_field::add(&mut id, VERSION, epoch);
-        System { id, version: VERSION, package_id, new_package_id: option::none() }
-    }
-}

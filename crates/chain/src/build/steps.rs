@@ -298,7 +298,7 @@ impl DisputeCall {
         match self {
             Self::Open { request, blob, payment } => {
                 let auth = &request.message;
-                let call = of("open").write(on.db).write(auth.stack).read(on.walrus_system);
+                let call = of("open").write(on.db).write(auth.stack);
                 let call = call.held(Held::Object(*blob)).coin(*payment).pure(&auth.node).pure(&auth.hops);
                 let call = call.pure(&auth.nonce).pure(&auth.body_hash).pure(&auth.max_units);
                 call.pure(&auth.expires_ms).pure(&request.signature).clock()

@@ -546,7 +546,7 @@ fn dispute_calls() {
     let request = Signed { message: auth, signature: Signature([6; 64]) };
     assert_eq!(
         of(DisputeCall::Open { request, blob: BLOB, payment: Amount(7) }),
-        "dispute::open &mut db &mut stack &system blob #0 [09 00*7] [01] [02 00*7] [20 03*32] [04 00*7] [05 00*7] [40 06*64] &clock"
+        "dispute::open &mut db &mut stack blob #0 [09 00*7] [01] [02 00*7] [20 03*32] [04 00*7] [05 00*7] [40 06*64] &clock"
     );
     let (record, index_and_proof) =
         SHOWN.split_once("] [").map(|(record, rest)| (format!("{record}]"), rest)).unwrap();

@@ -60,7 +60,6 @@ impl Director {
         let op = Op::OpenDispute {
             db: self.index(stack.db),
             stack: stack.id,
-            walrus_epoch: WALRUS_EPOCH,
             blob: self.blob(),
             coin,
             node,
@@ -113,12 +112,13 @@ impl Director {
     }
 
     pub(super) fn blob(&mut self) -> BlobSpec {
+        let certified_epoch = WALRUS_EPOCH - self.dice.of([0, 0, 0, 1]);
         let mut blob = BlobSpec {
             blob_id: self.dice.bytes(),
             size: 500,
             encoding_type: 1,
-            registered_epoch: WALRUS_EPOCH,
-            certified_epoch: Some(WALRUS_EPOCH),
+            registered_epoch: certified_epoch,
+            certified_epoch: Some(certified_epoch),
             end_epoch: WALRUS_EPOCH + 2,
             deletable: false,
         };

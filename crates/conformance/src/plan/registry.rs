@@ -3,6 +3,7 @@
 use super::terms::{self, COIN};
 use super::{ADMIN, Burst, Director, Planned, STRANGER, creator, operator, payout};
 use crate::op::{Aged, Op, Target};
+use atoma_contract::upgrade::USE_MS;
 use atoma_types::onchain::DisputeState;
 use atoma_types::{Address, NodeId, SecretKey, TaskId};
 
@@ -264,10 +265,12 @@ impl Director {
             (Some(proposal), _) => {
                 let commit = if self.dice.one_in(6) { 0 } else { lock };
                 let op = Op::Authorize { db, lock, cap, commit };
+                let ready_ms = proposal.ready_ms(self.params(0).timelock_ms).ok()?;
                 // Rarely waits so long: everything else is over then.
-                match self.dice.one_in(6) {
-                    true => Planned::at(ADMIN, proposal.ready_ms, op),
-                    false => Planned::new(ADMIN, op),
+                match self.dice.below(24) {
+                    0..=3 => Planned::at(ADMIN, ready_ms, op),
+                    4 => Planned::at(ADMIN, ready_ms + USE_MS + self.dice.below(2), op),
+                    _ => Planned::new(ADMIN, op),
                 }
             }
         }

@@ -102,7 +102,7 @@ pub(crate) fn change(dice: &mut Dice, params: &Params) -> Vec<u64> {
     let mut values = params.values();
     let index = dice.index(values.len());
     let value = values[index];
-    values[index] = match dice.below(10) {
+    values[index] = match dice.below(11) {
         0 => 0,
         1 => value + params.unit_ms,
         2 => value.saturating_sub(params.unit_ms),
@@ -111,7 +111,8 @@ pub(crate) fn change(dice: &mut Dice, params: &Params) -> Vec<u64> {
         5 => value * 2,
         6 => dice.of([1_000, 1_001, 500, 499]),
         7 => dice.of([1_000_000_000, 1_000_000_001, 1_000_000, 999_999]),
-        8 => dice.of([100_000_000_000, 100_000_001_000, 1_000_000_000_000_000, 1_000_000_000_000_001]),
+        8 => dice.of([10_000_000_000, 10_000_001_000, 3_600_000, 3_600_001]),
+        9 => dice.of([1_000_000_000_000_000, 1_000_000_000_000_001]),
         _ => u64::MAX,
     };
     if dice.one_in(12) {

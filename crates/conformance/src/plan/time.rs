@@ -54,7 +54,7 @@ impl Director {
             moments.extend(node.bookings.iter().map(|booking| booking.until_ms));
         }
         let proposals = self.world.locks.iter().filter_map(|lock| lock.proposal);
-        moments.extend(proposals.map(|proposal| proposal.ready_ms));
+        moments.extend(proposals.filter_map(|proposal| proposal.ready_ms(0).ok()));
         moments
     }
 }

@@ -5,7 +5,7 @@ use crate::op::{Op, Step, Target};
 use crate::world::{Stop, World};
 use atoma_contract::audit::{Opened, Reveal};
 use atoma_contract::claim::Challenge;
-use atoma_contract::dispute::{Acknowledged, Answer, Case, Part, Request, Stored};
+use atoma_contract::dispute::{Acknowledged, Answer, Case, Part, Request};
 use atoma_contract::{TxContext, audit, claim, dispute as entries};
 use atoma_types::{NodeId, Units};
 
@@ -112,11 +112,10 @@ pub(super) fn dispute(world: &mut World, step: &Step, ctx: &mut TxContext) -> Pl
     let clock_ms = step.clock_ms;
     let World { dbs, beacons, stacks, disputes, node_badges: badges, .. } = world;
     match &step.op {
-        Op::OpenDispute { db, stack: id, walrus_epoch, blob: spec, coin: paid, .. } => {
+        Op::OpenDispute { db, stack: id, blob: spec, coin: paid, .. } => {
             let blob = blob(spec, step.tx);
-            let stored = Stored { blob: &blob, walrus_epoch: *walrus_epoch };
             let (db, stack) = (at_mut(dbs, *db)?, stack(stacks, *id)?);
-            entries::open(db, stack, stored, coin(*paid), request(&step.op)?, clock_ms, ctx)?;
+            entries::open(db, stack, &blob, coin(*paid), request(&step.op)?, clock_ms, ctx)?;
         }
         Op::DemandBody { db, dispute: id, badge } => {
             let (dispute, badge) = (super::dispute(disputes, *id)?, node_badge(badges, *badge)?);

@@ -74,8 +74,28 @@ pub(crate) fn void(
     if claim.challenged && is_first {
         hold(terms, claim, clock_ms, ctx);
     } else {
-        step.ending = Ending::Void;
+        step.ending = voided(db, terms)?;
     }
+    Ok(step)
+}
+
+/// A node that was convicted elsewhere meanwhile served its last here, too.
+fn voided(db: &AtomaDb, terms: &Terms) -> Result<Ending> {
+    let is_convicted = db.node(terms.node)?.convictions != 0;
+    Ok(if is_convicted { Ending::Convicted } else { Ending::Void })
+}
+
+/// A challenge of a claim that became void before its verifiers were seated: there is nothing left to judge, and the
+/// owner has the bond back.
+pub(crate) fn forgone(
+    db: &mut AtomaDb,
+    terms: &Terms,
+    claim: &mut Claim,
+    ctx: &mut TxContext,
+) -> Result<Step> {
+    let mut step = Step { ending: Ending::Convicted, ..Step::default() };
+    return_bond(terms, claim, &mut step, ctx);
+    slash::close_audit(db, terms.node)?;
     Ok(step)
 }
 
@@ -96,7 +116,7 @@ pub(crate) fn failed(
     return_bond(terms, claim, &mut step, ctx);
     slash::close_audit(db, terms.node)?;
     fault(db.node_mut(terms.node)?, FAILED_POINTS, ctx);
-    step.ending = Ending::Void;
+    step.ending = voided(db, terms)?;
     Ok(step)
 }
 

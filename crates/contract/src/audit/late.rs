@@ -9,9 +9,9 @@ use crate::context::TxContext;
 use crate::db::AtomaDb;
 use crate::limits::ensure;
 use crate::slash;
-use atoma_types::NodeId;
 use atoma_types::onchain::event::{MarkedLate, SeatsReplaced};
 use atoma_types::onchain::{Abort, Audit, AuditPhase, Claim, SeatState};
+use atoma_types::{Amount, NodeId};
 
 /// Notes that the running phase's deadline has passed.
 pub(crate) fn mark(terms: &Terms, claim: &mut Claim, clock_ms: u64, ctx: &mut TxContext) -> Result {
@@ -52,7 +52,7 @@ pub(crate) fn expire(
     }
 }
 
-/// Seats that did not commit lose a little and their say. The first time others take their place.
+/// Seats that did not commit lose a little, if there was something to earn, and their say. The first time others take their place.
 fn replace_silent(
     db: &mut AtomaDb,
     terms: &Terms,
@@ -78,13 +78,24 @@ fn replace_silent(
         open_verdicts(terms, &mut audit, verdict_ms, ctx);
     }
     claim.audit = Some(audit);
-    for verifier in silent {
-        slash::slash(db, verifier, &terms.params, terms.params.no_commit_permille, ctx)?;
+    if pays(terms, claim)? {
+        for verifier in silent {
+            slash::slash(db, verifier, &terms.params, terms.params.no_commit_permille, ctx)?;
+        }
     }
     if serving < needed {
         return ending::void(db, terms, claim, Step::default(), clock_ms, ctx);
     }
     Ok(Step::default())
+}
+
+/// Whether the claim's money, with what is left of a challenge's bond, is enough to resolve it and pay a first round of
+/// verifiers. Nobody owes work that cannot be paid.
+fn pays(terms: &Terms, claim: &Claim) -> Result<bool> {
+    let least =
+        terms.params.verifier_pay_min.0.checked_mul(terms.params.verifiers).ok_or(Abort::Arithmetic)?;
+    let least = Amount(least).add(terms.params.resolve_fee)?;
+    Ok(claim.amount.add(claim.surcharge)?.add(claim.bond)? >= least)
 }
 
 /// Up to `count` others, if this round had none yet.

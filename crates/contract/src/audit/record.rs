@@ -36,6 +36,12 @@ pub(crate) fn prove(shown: &Proven, count: u64, root: &Hash32) -> Result<Record>
     Ok(record)
 }
 
+/// Whether the record's units can be a claim's: no more than came with it in all, and those within the claim. Absurd
+/// numbers would leave no verifiers' pay in range.
+pub(crate) fn fits(units: Units, total: Units, to: Units) -> bool {
+    units <= total && total <= to
+}
+
 /// Whether unit `offset` belongs to the record that ends at `total` and has `units`.
 pub(crate) fn contains(units: Units, total: Units, offset: u64) -> bool {
     offset <= total.0 && offset > total.0.saturating_sub(units.0)

@@ -34,6 +34,7 @@ pub(crate) fn reveal(
     ensure(reveal.location.len() <= limits::LOCATION_BYTES_MAX, Abort::BadArgument)?;
     ensure(!is_met(audit, offset), Abort::AlreadyDone)?;
     let shown = record::prove(&reveal.shown, claim.count, &claim.root)?;
+    ensure(record::fits(shown.units, shown.total_units, claim.to_units), Abort::BadProof)?;
     ensure(record::contains(shown.units, shown.total_units, offset), Abort::BadProof)?;
     let deadline_ms = clock_ms.checked_add(terms.params.commit_ms).ok_or(Abort::Arithmetic)?;
 

@@ -85,7 +85,7 @@ pub(crate) fn check(
 
 /// Whether a record has units, and they are the claim's.
 fn is_inside(claim: &Claim, units: Units, total: Units) -> bool {
-    !units.is_zero() && total > claim.from_units && total <= claim.to_units
+    !units.is_zero() && total > claim.from_units && audit::fits(units, total, claim.to_units)
 }
 
 /// The claim waits for the next round, which seats verifiers of now. The node counts as under audit at once,

@@ -1,5 +1,6 @@
 //! Claims of a stack's channels: resolving, releasing, and what becomes of the money.
 
+use super::chance::is_covered;
 use super::release::{ensure_released, parts};
 use super::terms::money;
 use super::{Ending, Made, Step, Terms, made_event, make, resolve};
@@ -8,9 +9,9 @@ use crate::beacon::Beacon;
 use crate::context::TxContext;
 use crate::db::AtomaDb;
 use crate::limits::ensure;
-use crate::stack::{channel, channel_mut, surcharge_ahead, with_credit};
+use crate::stack::{channel, channel_end_ms, channel_mut, surcharge_ahead, with_credit};
 use atoma_types::onchain::event::{ChannelReleased, ClaimPaid, ClaimVoided, QueueVoided};
-use atoma_types::onchain::{Abort, Channel, Claim, Queued, Stack};
+use atoma_types::onchain::{Abort, Channel, Claim, Node, Queued, Stack};
 use atoma_types::{Amount, NodeId};
 
 /// Holds the channel's claim: the seed did not draw it. Anyone may.
@@ -185,11 +186,9 @@ fn settle_claim(stack: &mut Stack, node: NodeId, claim: &Claim) -> Result {
 
 /// A convicted node's channel: what is queued is void, and it settles nothing more.
 fn close(stack: &mut Stack, node: NodeId, clock_ms: u64, ctx: &mut TxContext) -> Result {
+    drop_queue(stack, node, ctx)?;
     let target = stack.id;
     let row = channel_mut(stack, node)?;
-    if row.queued.take().is_some() {
-        ctx.emit(QueueVoided { target, node });
-    }
     if !row.released {
         row.released = true;
         if row.closed_ms == 0 {
@@ -200,8 +199,18 @@ fn close(stack: &mut Stack, node: NodeId, clock_ms: u64, ctx: &mut TxContext) ->
     Ok(())
 }
 
-/// The queued voucher becomes the running claim, judged by what holds now. One too small to be audited is
-/// dropped while the channel goes on: it can be settled again, and must be before the end.
+/// What is queued becomes nothing.
+fn drop_queue(stack: &mut Stack, node: NodeId, ctx: &mut TxContext) -> Result {
+    let target = stack.id;
+    if channel_mut(stack, node)?.queued.take().is_some() {
+        ctx.emit(QueueVoided { target, node });
+    }
+    Ok(())
+}
+
+/// The queued voucher becomes the running claim, judged by what holds now; of a convicted node it is void, and the
+/// channel closed. One too small to be audited while the channel goes on, or too large for what the node has at
+/// stake by now, is dropped: it can be settled again, the latter in parts, and must be before the end.
 pub(super) fn promote(
     db: &AtomaDb,
     beacon: &Beacon,
@@ -212,11 +221,14 @@ pub(super) fn promote(
 ) -> Result {
     let row = channel(stack, node)?;
     let Some(queued) = row.queued.clone() else { return Ok(()) };
+    let owner = db.node(node)?;
+    if owner.convictions != 0 {
+        return close(stack, node, clock_ms, ctx);
+    }
     let amount = row.price.cost(queued.units)?.sub(row.price.cost(row.settled_units)?)?;
-    if is_too_small(stack, row, amount, clock_ms) {
-        channel_mut(stack, node)?.queued = None;
-        ctx.emit(QueueVoided { target: stack.id, node });
-        return Ok(());
+    let is_covered = is_covered(&stack.params, stack.exact, amount, owner.collateral)?;
+    if !is_covered || is_too_small(stack, row, owner, amount, clock_ms) {
+        return drop_queue(stack, node, ctx);
     }
     let units = queued.units.sub(row.settled_units)?;
     let surcharge = surcharge_ahead(stack, units)?;
@@ -235,8 +247,8 @@ pub(super) fn promote(
 }
 
 /// Below the minimum an audit would cost more than it guards; the last claim may be as small as it is.
-pub(super) fn is_too_small(stack: &Stack, row: &Channel, amount: Amount, clock_ms: u64) -> bool {
-    let goes_on = clock_ms < stack.ends_ms() && row.closed_ms == 0;
+pub(super) fn is_too_small(stack: &Stack, row: &Channel, node: &Node, amount: Amount, clock_ms: u64) -> bool {
+    let goes_on = clock_ms < channel_end_ms(stack, row, node);
     amount.is_zero() || (goes_on && amount < stack.params.min_claim)
 }
 

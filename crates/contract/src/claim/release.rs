@@ -28,9 +28,9 @@ pub(crate) fn ensure_released(db: &AtomaDb, terms: &Terms, claim: &Claim, clock_
     }
     ensure(claim.state == ClaimState::Held, Abort::NoClaim)?;
     let hold_ms = terms.params.hold_ms;
-    let open_ms = claim.resolved_ms.checked_add(hold_ms).ok_or(Abort::Arithmetic)?;
+    let open_ms = claim.resolved_ms.saturating_add(hold_ms);
     ensure(clock_ms >= open_ms, Abort::TooEarly)?;
-    let last_ms = open_ms.checked_add(hold_ms).ok_or(Abort::Arithmetic)?;
+    let last_ms = open_ms.saturating_add(hold_ms);
     ensure(node.open_audits == 0 || clock_ms >= last_ms, Abort::TooEarly)?;
     Ok(true)
 }

@@ -31,7 +31,7 @@ pub(crate) fn pay(
 }
 
 /// Seats the verifiers of a drawn or challenged claim. The caller earns the resolving fee, as far as the
-/// claim has it.
+/// claim has it. A challenged claim of a node convicted since ends instead.
 pub(crate) fn audit(
     db: &mut AtomaDb,
     beacon: &Beacon,
@@ -41,8 +41,12 @@ pub(crate) fn audit(
     ctx: &mut TxContext,
 ) -> Result<Step> {
     // A claim of a node convicted since is void already, and not to be spent on.
-    let is_void = claim.state == ClaimState::Waiting && db.node(terms.node)?.convictions != claim.convictions;
-    ensure(!is_void, Abort::Convicted)?;
+    if db.node(terms.node)?.convictions != claim.convictions {
+        ensure(claim.state != ClaimState::Waiting, Abort::Convicted)?;
+        if claim.state == ClaimState::Challenged {
+            return ending::forgone(db, terms, claim, ctx);
+        }
+    }
     let seed = seed(beacon, terms, claim)?;
     let offsets = audited_offsets(terms, claim, &seed)?;
     let mut audit = new_audit(seed, offsets);

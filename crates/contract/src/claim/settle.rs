@@ -88,7 +88,7 @@ fn enqueue(
     }
     let row = channel(stack, node)?;
     let amount = row.price.cost(units)?.sub(row.price.cost(row.settled_units)?)?;
-    ensure(!is_too_small(stack, row, amount, clock_ms), Abort::ClaimTooSmall)?;
+    ensure(!is_too_small(stack, row, db.node(node)?, amount, clock_ms), Abort::ClaimTooSmall)?;
     promote(db, beacon, stack, node, clock_ms, ctx)
 }
 

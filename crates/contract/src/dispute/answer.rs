@@ -10,7 +10,7 @@ use crate::context::{Coin, TxContext};
 use crate::db::AtomaDb;
 use crate::ed25519;
 use crate::limits::{self, ensure};
-use crate::node::{NodeBadge, fault};
+use crate::node::{NodeBadge, fault_once};
 use crate::slash;
 use crate::stack::{channel, channel_mut, with_credit};
 use atoma_types::message::Message;
@@ -79,7 +79,8 @@ fn check_open(db: &AtomaDb, case: &Case, badge: &NodeBadge) -> Result {
 fn check_answer(dispute: &Dispute, answer: Answer) -> Result<Record> {
     let record = audit::decode(answer.record)?;
     ensure(record.request_hash == dispute.request_hash, Abort::BadRecord)?;
-    ensure(record.status.is_billable() || record.units.is_zero(), Abort::BadRecord)?;
+    // What cannot be served is refused: an answer earns the fee.
+    ensure(record.status.is_billable(), Abort::BadRecord)?;
     // Without units there would be nothing to audit.
     ensure(dispute.level != 2 || !record.units.is_zero(), Abort::BadRecord)?;
     ensure(record.count == 1 && record.total_units == record.units, Abort::BadRecord)?;
@@ -177,9 +178,10 @@ fn answered(dispute: &Dispute, answer: Answer, record: &Record, paid: Paid) -> D
     }
 }
 
-/// The node declines: the opener has the whole bond back and the fee out of the coin, whose rest stays the
-/// sender's; the node loses a point of reputation. One opened when the node's queue was full costs neither.
-/// The fee is not taken from the collateral, which a node that fears conviction would pay to itself so.
+/// The node declines: the opener has the whole bond back, the treasury the fee out of the coin, whose rest stays
+/// the sender's. Nobody earns from opening what a node must refuse; and of a flood only the first refusal of an
+/// epoch without a fault costs the node a point of reputation. One opened when the node's queue was full costs
+/// neither fee nor point.
 pub fn answer_refused(
     db: &mut AtomaDb,
     case: &mut Case,
@@ -193,17 +195,17 @@ pub fn answer_refused(
     let fee = if is_free { Amount::ZERO } else { case.dispute.params.answer_fee };
     ensure(coin.balance >= fee, Abort::InsufficientPayment)?;
     let change = coin.balance.sub(fee)?;
-    let balance = case.dispute.balance.add(fee)?;
-    let to_opener = case.dispute.bond.add(fee)?;
+    let pool = db.pool.add(fee)?;
+    let to_treasury = db.to_treasury.add(fee)?;
     let payout = case.dispute.payout;
+    let bond = Bond { to_opener: case.dispute.bond, to_node: Amount::ZERO, payout };
 
     coin.balance = change;
-    case.dispute.balance = balance;
+    (db.pool, db.to_treasury) = (pool, to_treasury);
     ctx.emit(DisputeRefused { dispute: case.dispute.id, reason, fee });
-    let bond = Bond { to_opener, to_node: Amount::ZERO, payout };
     close(db, case, bond, DisputeState::Ended, ctx)?;
     if !is_free {
-        fault(db.node_mut(badge.node)?, slash::REFUSAL_POINTS, ctx);
+        fault_once(db.node_mut(badge.node)?, slash::REFUSAL_POINTS, ctx);
     }
     ctx.return_change(coin);
     Ok(())

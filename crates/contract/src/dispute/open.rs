@@ -1,6 +1,6 @@
 //! Opening a dispute.
 
-use super::walrus::{Stored, check_blob};
+use super::walrus::epoch_of;
 use crate::claim::chance::is_covered;
 use crate::context::{Coin, TxContext};
 use crate::db::AtomaDb;
@@ -10,7 +10,7 @@ use crate::stack::{channel, channel_end_ms, free};
 use crate::{Result, VERSION};
 use atoma_types::message::{AUTH_LIFE_MAX_MS, Message};
 use atoma_types::onchain::event::DisputeOpened;
-use atoma_types::onchain::{Abort, Channel, Dispute, DisputeState, Node, Reserve, Stack};
+use atoma_types::onchain::{Abort, Blob, Channel, Dispute, DisputeState, Node, Reserve, Stack};
 use atoma_types::{Amount, Hash32, NodeId, RequestAuth, Units};
 
 /// Disputes open at a time, and ever, in one stack.
@@ -41,7 +41,7 @@ struct Queue {
 pub fn open(
     db: &mut AtomaDb,
     stack: &mut Stack,
-    stored: Stored,
+    blob: &Blob,
     mut coin: Coin,
     request: Request,
     clock_ms: u64,
@@ -59,7 +59,7 @@ pub fn open(
     let cost = row.price.cost(request.max_units)?;
     let is_covered = is_covered(&stack.params, stack.exact, cost, node.collateral)?;
     ensure(stack.level != 2 || is_covered, Abort::ClaimTooLarge)?;
-    check_blob(stored.blob, stored.walrus_epoch)?;
+    let walrus_epoch = epoch_of(blob)?;
     let bond = stack.params.bond;
     ensure(coin.balance >= bond, Abort::InsufficientPayment)?;
     let change = coin.balance.sub(bond)?;
@@ -73,9 +73,9 @@ pub fn open(
         nonce: request.nonce,
         body_hash,
         max_units: request.max_units,
-        blob: Hash32(stored.blob.blob_id),
-        blob_object: stored.blob.id,
-        walrus_epoch: stored.walrus_epoch,
+        blob: Hash32(blob.blob_id),
+        blob_object: blob.id,
+        walrus_epoch,
         opened_ms: clock_ms,
         deadline_ms: queue.deadline_ms,
         is_overflow: queue.is_full,

@@ -5,7 +5,7 @@ use crate::served::{self, Served};
 use atoma_contract::audit::{self, Opened, PASS, Proven, Reveal};
 use atoma_contract::auditor::{Auditor, check_exit};
 use atoma_contract::claim::{self, chance};
-use atoma_contract::dispute::{self, Answer, Case, Request, Stored};
+use atoma_contract::dispute::{self, Answer, Case, Request};
 use atoma_contract::model::NewModel;
 use atoma_contract::node::{Registration, Rotation};
 use atoma_contract::offer::{self, Offer};
@@ -698,10 +698,9 @@ impl Bench {
         request: Request,
     ) -> Result<TxContext> {
         let (clock_ms, paid) = (self.clock_ms, COIN);
-        let stored = Stored { blob, walrus_epoch: 10 };
         self.call(sender, paid, |world, ctx| {
             let stack = world.stacks.get_mut(&id).unwrap();
-            dispute::open(&mut world.db, stack, stored, coin(paid), request, clock_ms, ctx)
+            dispute::open(&mut world.db, stack, blob, coin(paid), request, clock_ms, ctx)
         })
     }
 

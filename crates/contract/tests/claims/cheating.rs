@@ -1,8 +1,10 @@
 //! What a cheat would do with its collateral and its claims.
 
 use crate::bench::*;
+use atoma_contract::audit::{Proven, Reveal};
 use atoma_contract::node;
-use atoma_types::onchain::{Abort, ClaimState};
+use atoma_types::onchain::{Abort, ClaimState, Event};
+use atoma_types::{Hash32, NodeId, Units};
 
 /// One lost collateral must not pay for many claims: the first conviction voids all that are not paid.
 #[test]
@@ -182,4 +184,119 @@ fn a_smaller_collateral_is_audited_more() {
     bench.serve(id, &[20 * MILLION]);
     bench.settle(id).unwrap();
     assert!(bench.claim(target).p_ppb > before);
+}
+
+/// A queue behind a claim that was void for want of verifiers: what is signed of a node convicted since is not paid.
+#[test]
+fn a_convicted_node_s_queue_becomes_no_claim() {
+    let (mut bench, target) = queued_alone();
+    join_again(&mut bench);
+    bench.convict_server();
+    let ctx = bench.release(target).unwrap();
+    assert!(ctx.events.iter().any(|event| matches!(event, Event::QueueVoided(_))));
+    let channel = bench.channel(target.id());
+    assert!(channel.claim.is_none() && channel.queued.is_none() && channel.released);
+    bench.request_close(target.id());
+    bench.clock_ms += 10_000_000;
+    let left = bench.stack(target.id()).balance.0;
+    assert_eq!(coins(&bench.refund(USER, target.id()).unwrap()), left);
+}
+
+/// One left until its node took its collateral would be a claim with nothing at stake.
+#[test]
+fn a_queue_with_nothing_at_stake_is_void() {
+    let (mut bench, target) = queued_alone();
+    let badge = bench.badges[&SERVER].clone();
+    let clock_ms = bench.clock_ms;
+    bench.call(STRANGER, 0, |world, ctx| node::disable(&mut world.db, &badge, clock_ms, ctx)).unwrap();
+    bench.clock_ms += bench.params().exit_ms;
+    bench.epoch += 2;
+    let clock_ms = bench.clock_ms;
+    bench.call(STRANGER, 0, |world, ctx| node::exit(&mut world.db, &badge, clock_ms, ctx)).unwrap();
+    bench.release(target).unwrap();
+    let channel = bench.channel(target.id());
+    assert!(channel.claim.is_none() && channel.queued.is_none());
+    let left = bench.stack(target.id()).balance.0;
+    bench.request_close(target.id());
+    bench.clock_ms += 10_000_000;
+    assert_eq!(coins(&bench.refund(USER, target.id()).unwrap()), left);
+}
+
+/// A channel whose claim ended void, so that a queue is left alone. No verifier is opted in.
+fn queued_alone() -> (Bench, Target) {
+    let mut bench = Bench::new();
+    let id = bench.buy();
+    let target = bench.claim_units(id, 2 * MILLION);
+    bench.serve(id, &[2 * MILLION]);
+    bench.settle(id).unwrap();
+    bench.draw(target, true);
+    for verifier in 2..=LAST {
+        crate::claiming::leave(&mut bench, NodeId(verifier));
+    }
+    bench.clock_ms += 200_000;
+    bench.resolve_audit(target).unwrap();
+    assert!(bench.channel(id).claim.is_none() && bench.channel(id).queued.is_some());
+    (bench, target)
+}
+
+fn join_again(bench: &mut Bench) {
+    bench.epoch += 1;
+    for verifier in 2..=LAST {
+        crate::claiming::set_verifier(bench, NodeId(verifier), true).unwrap();
+    }
+    bench.clock_ms += 1;
+}
+
+/// More units than came with the record in all: no sum of money for it is in range, so that no audit of it would end.
+#[test]
+fn a_leaf_with_absurd_units_freezes_no_audit() {
+    for (units, total_units) in
+        [(u64::MAX, 2 * MILLION), (2 * MILLION + 1, 2 * MILLION), (u64::MAX, u64::MAX)]
+    {
+        let mut bench = Bench::new();
+        let id = bench.buy();
+        let absurd = atoma_types::Record {
+            total_units: Units(total_units),
+            ..crate::served::record_of(Hash32::of(b"absurd"), units)
+        };
+        let mut tree = atoma_types::Transcript::default();
+        tree.append(&absurd);
+        let voucher = bench.signed(id, 2 * MILLION, 1, tree.root_at(1).unwrap());
+        bench.settle_as(operator(SERVER), id, voucher).unwrap();
+        let target = Target::Channel(id, SERVER);
+        let shown = Proven { record: absurd.to_bytes(), index: 0, proof: Vec::new() };
+        let held = bench.world.clone();
+        bench.hold(target);
+        assert_eq!(abort(bench.challenge(USER, target, COIN, shown.clone())), Abort::BadProof);
+        bench.world = held;
+        bench.open_audit(target);
+        let reveal = Reveal { which: 0, shown, location: Vec::new() };
+        assert_eq!(abort(bench.reveal(target, reveal)), Abort::BadProof);
+        bench.run_out(target);
+        assert_eq!(bench.node(SERVER).convictions, 1);
+    }
+}
+
+/// The claim is void already: there is nothing to judge, and the owner has the bond back.
+#[test]
+fn a_challenge_of_a_void_claim_returns_the_bond() {
+    let mut bench = Bench::new();
+    let id = bench.buy();
+    bench.serve(id, &[10_000; 200]);
+    bench.settle(id).unwrap();
+    let target = Target::Channel(id, SERVER);
+    bench.hold(target);
+    let (bond, shown) = (90_000, bench.served.proven(id, SERVER, 7, 200));
+    bench.serve(id, &[MILLION]);
+    bench.settle(id).unwrap();
+    bench.challenge(USER, target, bond, shown).unwrap();
+    bench.convict_server();
+    assert_eq!(bench.node(SERVER).open_audits, 1);
+    // At once: no round is waited for, and nobody earns.
+    let ctx = bench.resolve_audit(target).unwrap();
+    assert_eq!((coins(&ctx), bench.due(id, USER)), (0, bond));
+    assert_eq!(bench.node(SERVER).open_audits, 0);
+    let channel = bench.channel(id);
+    assert!(channel.claim.is_none() && channel.queued.is_none() && channel.released);
+    assert_eq!((channel.paid.0, channel.voided.0), (0, 2 * COIN));
 }

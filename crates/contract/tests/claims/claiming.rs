@@ -126,6 +126,35 @@ fn a_claim_below_the_minimum_waits_for_more_or_for_the_end() {
     assert_eq!(bench.claim(Target::Channel(id, SERVER)).amount.0, COIN - 1);
 }
 
+/// What was signed before it left is its pay, however little.
+#[test]
+fn a_disabled_node_settles_its_last_units_however_few() {
+    let mut bench = Bench::new();
+    let id = bench.buy();
+    bench.serve(id, &[MILLION - 1]);
+    assert_eq!(abort(bench.settle(id)), Abort::ClaimTooSmall);
+    let (badge, clock_ms) = (bench.badges[&SERVER].clone(), bench.clock_ms);
+    bench
+        .call(STRANGER, 0, |world, ctx| atoma_contract::node::disable(&mut world.db, &badge, clock_ms, ctx))
+        .unwrap();
+    bench.settle(id).unwrap();
+    assert_eq!(bench.claim(Target::Channel(id, SERVER)).amount.0, COIN - 1);
+}
+
+/// Sums of time end at the end of time: neither releasing nor settling fails there.
+#[test]
+fn a_claim_is_released_at_the_end_of_time() {
+    let mut bench = Bench::new();
+    let id = bench.buy();
+    let target = bench.claim_units(id, 2 * MILLION);
+    bench.clock_ms = u64::MAX - 2_000;
+    bench.hold(target);
+    assert_eq!(abort(bench.release(target)), Abort::TooEarly);
+    bench.clock_ms = u64::MAX;
+    bench.release(target).unwrap();
+    assert_eq!(bench.due(id, payout(SERVER)), 1_800_000);
+}
+
 #[test]
 fn a_newer_voucher_waits_for_the_running_claim() {
     let mut bench = Bench::new();

@@ -124,13 +124,61 @@ fn a_self_flood_does_not_put_off_others_for_ever() {
 }
 
 #[test]
-fn a_refusal_returns_the_bond_with_a_fee() {
+fn a_refusal_returns_the_bond_and_costs_the_node_a_fee() {
     let (mut bench, id, dispute) = opened();
+    bench.epoch += 1;
     let ctx = bench.refuse(dispute, COIN).unwrap();
     assert_eq!(coins(&ctx), 900_000);
-    assert_eq!(bench.dispute_due(dispute, USER), 600_000);
-    assert_eq!(bench.node(SERVER).reputation, 49);
+    assert_eq!(bench.dispute_due(dispute, USER), 500_000);
+    assert_eq!(bench.world.db.to_treasury.0, 100_000);
+    assert_eq!(bench.node(SERVER).reputation, 50, "a point grown, a point lost");
     assert!(bench.stack(id).disputed.reserves.is_empty());
+}
+
+/// Anybody can sign a request that an honest node must refuse: it earns nobody anything, and a flood of them costs one
+/// point of reputation a day.
+#[test]
+fn refusals_earn_nobody_anything_and_cost_a_point_a_day() {
+    let mut bench = Bench::new();
+    let id = bench.buy();
+    bench.epoch += 1;
+    for nonce in 1..=16 {
+        let before = coins_of(&bench, USER);
+        let dispute = bench.dispute(id, nonce, 1_000);
+        bench.refuse(dispute, 100_000).unwrap();
+        bench.withdraw_dispute(USER, dispute).unwrap();
+        assert_eq!(coins_of(&bench, USER), before, "no more than the bond that it paid");
+        assert!(!bench.world.disputes.contains_key(&dispute));
+    }
+    assert_eq!((bench.node(SERVER).reputation, bench.node(SERVER).reputation_epoch), (50, 1));
+    assert_eq!(bench.world.db.to_treasury.0, 16 * 100_000);
+    bench.epoch += 1;
+    let dispute = bench.dispute(id, 17, 1_000);
+    bench.refuse(dispute, 100_000).unwrap();
+    assert_eq!((bench.node(SERVER).reputation, bench.node(SERVER).reputation_epoch), (50, 2));
+}
+
+/// What all calls handed to an address as dues of disputes and the database.
+fn coins_of(bench: &Bench, to: Address) -> u64 {
+    bench.world.db.due_of(to).0
+        + bench.world.disputes.keys().map(|id| bench.dispute_due(*id, to)).sum::<u64>()
+}
+
+/// Whatever Walrus is upgraded to, a dispute needs nothing of it but the blob: its epoch is the one in which the
+/// opener's was certified, and the answer must stay as long.
+#[test]
+fn disputes_need_nothing_of_walrus_but_the_blob() {
+    let mut bench = plain();
+    let id = bench.buy();
+    let old = Blob { registered_epoch: 3, certified_epoch: Some(4), end_epoch: 6, ..blob() };
+    let short = Blob { end_epoch: 5, ..old.clone() };
+    let request = bench.request(id, 1, 1_000);
+    assert_eq!(abort(bench.open_with(USER, id, &short, request.clone())), Abort::BadBlob);
+    let dispute = bench.open_with(USER, id, &old, request).unwrap().disputes[0].id;
+    assert_eq!(bench.disputed(dispute).walrus_epoch, 4);
+    let record = record_of(bench.disputed(dispute).request_hash, 10);
+    assert_eq!(abort(bench.answer_with(dispute, &short, &record)), Abort::BadBlob);
+    bench.answer_with(dispute, &old, &record).unwrap();
 }
 
 /// A blob that is not there, or may be gone before the answer is due, is no delivery.
@@ -347,15 +395,23 @@ fn only_an_answer_to_this_request_counts() {
     assert_eq!(abort(bench.answer_with(dispute, &blob(), &good)), Abort::NotAuthorized);
 }
 
-/// An error is an answer below level 2, worth nothing but the fee.
+/// A node that answered every request with an error would earn the fee for nothing: it refuses, and pays it.
 #[test]
-fn a_request_that_cannot_be_served_is_answered_with_an_error() {
-    let (mut bench, id, dispute) = opened();
-    let request_hash = bench.disputed(dispute).request_hash;
-    let error = Record { status: Status::Failed, ..record_of(request_hash, 0) };
-    bench.answer_with(dispute, &blob(), &error).unwrap();
-    assert_eq!(bench.due(id, payout(SERVER)), 0);
-    assert_eq!(bench.dispute_due(dispute, payout(SERVER)), 100_000);
+fn an_error_is_no_answer() {
+    for level in [0, 2] {
+        let mut bench = Bench::with_task(NewTask { level, exact: level == 2, ..new_task() });
+        let id = bench.buy();
+        let dispute = bench.dispute(id, 1, MILLION);
+        let request_hash = bench.disputed(dispute).request_hash;
+        for status in [Status::Failed, Status::Refused] {
+            for units in [0, 10] {
+                let error = Record { status, ..record_of(request_hash, units) };
+                assert_eq!(abort(bench.answer_with(dispute, &blob(), &error)), Abort::BadRecord);
+            }
+        }
+        bench.refuse(dispute, COIN).unwrap();
+        assert_eq!(bench.dispute_due(dispute, payout(SERVER)), 0);
+    }
 }
 
 fn demand(bench: &mut Bench, dispute: Address) -> atoma_contract::Result<atoma_contract::TxContext> {

@@ -189,3 +189,23 @@ fn a_jury_without_replacements_goes_on() {
     assert_eq!(bench.claim(target).audit.as_ref().unwrap().phase, AuditPhase::Verdict);
     assert_eq!(slashed(&bench, 995 * COIN), 2);
 }
+
+/// Nobody owes work that the claim has no money for.
+#[test]
+fn verifiers_that_nobody_can_pay_lose_nothing() {
+    // One verifier's least pay and the resolving fee, with the surcharge of half a percent.
+    for (units, loses) in [(80_000, 0), (90_000, 2)] {
+        let mut bench = Bench::new();
+        let id = bench.buy();
+        bench.request_close(id);
+        let target = bench.claim_units(id, units);
+        bench.open_audit(target);
+        bench.reveal_all(target);
+        bench.run_out(target);
+        bench.run_out(target);
+        assert_eq!(slashed(&bench, 995 * COIN), loses);
+        let channel = bench.channel(id);
+        assert!(channel.claim.is_none());
+        assert_eq!((channel.voided.0, bench.node(SERVER).open_audits), (units, 0));
+    }
+}

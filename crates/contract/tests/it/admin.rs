@@ -79,18 +79,30 @@ fn windows_are_positive_multiples_within_bounds() {
         |params| &mut params.timelock_ms,
     ];
     for field in windows {
-        for bad in [0, 100_000_001_000, u64::MAX] {
+        for bad in [0, 10_000_001_000, u64::MAX] {
             assert!(is_refused(|params| *field(params) = bad));
         }
         assert!(is_refused(|params| *field(params) += 1), "not a multiple of the unit");
     }
     assert!(is_refused(|params| params.unit_ms = 500), "the unit never changes");
-    for bad in [0, 100_000_000_001, u64::MAX] {
-        assert!(is_refused(|params| params.beat_min_ms = bad));
+    for bad in [0, 10_000_000_001, u64::MAX] {
         assert!(is_refused(|params| params.answer_interval_max_ms = bad));
     }
+    assert!(!is_refused(|params| params.timelock_ms = 10_000_000_000));
+}
+
+/// Both are live parameters of what is open already: an administrator could keep claims and collateral for years.
+#[test]
+fn neither_beats_nor_exits_can_be_put_off_for_years() {
+    for bad in [0, 3_600_001, u64::MAX] {
+        assert!(is_refused(|params| params.beat_min_ms = bad));
+    }
     assert!(!is_refused(|params| params.beat_min_ms = 1));
-    assert!(!is_refused(|params| params.timelock_ms = 100_000_000_000));
+    assert!(!is_refused(|params| params.beat_min_ms = 3_600_000));
+    let longest =
+        |exit_ms| move |params: &mut Params| (params.exit_ms, params.timelock_ms) = (exit_ms, 10_000_000_000);
+    assert!(!is_refused(longest(10_000_000_000 - 3_600_000)));
+    assert!(is_refused(|params| params.exit_ms = 10_000_001_000));
 }
 
 #[test]
@@ -406,6 +418,30 @@ fn an_upgrade_waits_longer_than_any_stack_and_exit() {
     let receipt = UpgradeReceipt { cap: ticket.cap, package: Address::TWO };
     upgrade::commit(&mut lock, receipt, &mut ctx()).unwrap();
     assert_eq!((lock.cap.package, lock.cap.version, lock.proposal), (Address::TWO, 2, None));
+}
+
+/// The time to leave counts as it is now, if it has grown since the proposal; and no proposal is kept ready.
+#[test]
+fn a_proposal_waits_for_the_longer_timelock_and_lapses() {
+    let mut market = Market::new();
+    let (cap, now) = (market.cap.clone(), market.clock_ms);
+    let held = UpgradeCap { id: Address::TWO, package: Address::THREE, version: 1, policy: 0 };
+    let mut lock = upgrade::lock(&market.world.db, &cap, held, &mut ctx()).unwrap();
+    upgrade::propose(&market.world.db, &mut lock, &cap, &[7; 32], now, &mut ctx()).unwrap();
+    market.set_params(&changed(|params| params.timelock_ms = 6_000_000)).unwrap();
+    market.epoch = 1;
+    let mut authorize = |at_ms| {
+        let mut ctx = TxContext::new(STRANGER, 1, Digest::ZERO, 0);
+        upgrade::authorize(&market.world.db, &mut lock.clone(), &cap, at_ms, &mut ctx).err()
+    };
+    assert_eq!(authorize(now + 5_000_000), Some(Abort::TooEarly));
+    let ready_ms = now + 6_000_000;
+    assert_eq!(authorize(ready_ms - 1), Some(Abort::TooEarly));
+    assert_eq!(authorize(ready_ms), None);
+    assert_eq!(authorize(ready_ms + 14 * 86_400_000), None);
+    assert_eq!(authorize(ready_ms + 14 * 86_400_000 + 1), Some(Abort::WindowClosed));
+    upgrade::cancel(&market.world.db, &mut lock, &cap, &mut ctx()).unwrap();
+    upgrade::propose(&market.world.db, &mut lock, &cap, &[7; 32], ready_ms, &mut ctx()).unwrap();
 }
 
 #[test]

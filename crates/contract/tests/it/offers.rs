@@ -458,6 +458,39 @@ fn a_dead_swarm_of_verifiers_stops_sales_until_it_is_cleared() {
     market.buy(purchase(ANY));
 }
 
+/// More than a list remembers, evicted from the first to the last: none of its positions stays in the way.
+#[test]
+fn a_swarm_evicted_in_order_leaves_no_positions_behind() {
+    let mut market = sampled(12);
+    market.is_audited = false;
+    for n in 0..600 {
+        join(&mut market, u8::try_from(20 + n % 200).unwrap());
+    }
+    let sizes = |market: &Market| {
+        let list = market.world.db.market(TaskId(1)).unwrap().verifiers.get(0).unwrap();
+        (list.size, list.live, list.free.len())
+    };
+    assert_eq!(sizes(&market), (612, 612, 0));
+    for node in 13..=612 {
+        market.disable(NodeId(node)).unwrap();
+        evict(&mut market, node).unwrap();
+    }
+    // One call cuts off a bounded number; whoever joins goes on.
+    assert_eq!(sizes(&market), (356, 12, 256));
+    assert_eq!(abort(market.acquire(1, 10 * COIN, purchase(ANY))), Abort::NotEnoughVerifiers);
+    join(&mut market, 250);
+    assert_eq!(verifier_slot(&market, 613).0, 267);
+    assert_eq!(sizes(&market), (268, 13, 255));
+    market
+        .by_badge(NodeId(613), |db, badge, clock_ms, ctx| {
+            offer::move_verifier(db, badge, TaskId(1), clock_ms, ctx)
+        })
+        .unwrap();
+    assert_eq!(sizes(&market), (13, 13, 0));
+    market.audit();
+    market.buy(purchase(ANY));
+}
+
 /// Registering is cheap once the collateral comes back: dead offers must not use up the rows that a purchase reads.
 #[test]
 fn a_dead_swarm_of_offers_is_evicted() {

@@ -7,7 +7,7 @@ use atoma_contract::offer::Offer;
 use atoma_contract::task::NewTask;
 use atoma_contract::{NodeBadge, model, views};
 use atoma_types::amount::UnitWeights;
-use atoma_types::onchain::{Abort, AuditTerms};
+use atoma_types::onchain::{Abort, AuditTerms, Event};
 use atoma_types::{Address, Amount, ModelId, NodeId, Price, TaskId, Units};
 
 fn registration() -> Registration {
@@ -146,7 +146,7 @@ fn tasks_are_bounded() {
         NewTask { audit: AuditTerms { records: 9, ..terms }, ..new_task() },
         NewTask { audit: AuditTerms { min_claim: Amount(1_000_000_000_000_001), ..terms }, ..new_task() },
         NewTask { audit: AuditTerms { challenge_ms: 1_001, ..terms }, ..new_task() },
-        NewTask { audit: AuditTerms { hold_ms: 100_000_001_000, ..terms }, ..new_task() },
+        NewTask { audit: AuditTerms { hold_ms: 10_000_001_000, ..terms }, ..new_task() },
         NewTask { price_ceiling: Price(over), ..new_task() },
         NewTask { weights: UnitWeights { input: over, output: 1 }, ..new_task() },
         NewTask { weights: UnitWeights { input: 1, output: over }, ..new_task() },
@@ -173,6 +173,41 @@ fn tasks_are_bounded() {
     market.create_task(widest).unwrap();
     assert_eq!(views::tasks(&market.world.db, 1, 9).len(), 1);
     assert_eq!(views::task(&market.world.db, TaskId(0)), Err(Abort::UnknownTask));
+}
+
+/// Who reads events only knows what is sold, to whom, and how it is judged.
+#[test]
+fn the_events_of_a_task_say_all_its_terms() {
+    let mut market = Market::new();
+    market.add_model(0).unwrap();
+    let audit = AuditTerms {
+        p_min_ppb: 20_000_000,
+        p_stat_ppb: 60_000_000,
+        verifiers: 3,
+        records: 2,
+        min_claim: Amount(5),
+        challenge_ms: 30_000,
+        hold_ms: 200_000,
+    };
+    let weights = UnitWeights { input: 250, output: 4_000 };
+    let listed = NewTask { audit, weights, whitelist: vec![NodeId(3), NodeId(1)], ..new_task() };
+    let ctx = market.create_task(listed).unwrap();
+    let [Event::TaskCreated(created), Event::WhitelistSet(whitelist)] = &ctx.events[..] else {
+        panic!("{:?}", ctx.events)
+    };
+    assert_eq!((created.weight_input, created.weight_output), (250, 4_000));
+    let said = AuditTerms {
+        p_min_ppb: created.p_min_ppb,
+        p_stat_ppb: created.p_stat_ppb,
+        verifiers: created.verifiers,
+        records: created.records,
+        min_claim: created.min_claim,
+        challenge_ms: created.challenge_ms,
+        hold_ms: created.hold_ms,
+    };
+    assert_eq!(said, audit);
+    assert_eq!((whitelist.task, &whitelist.nodes), (created.task, &vec![NodeId(3), NodeId(1)]));
+    assert_eq!(market.create_task(new_task()).unwrap().events.len(), 1);
 }
 
 #[test]

@@ -40,7 +40,6 @@ const COIN: Param = Param::Object(ObjectKind::Coin, Value);
 const CLOCK: Param = Param::Object(ObjectKind::Clock, Ref);
 const RANDOM: Param = Param::Object(ObjectKind::Random, Ref);
 const BLOB: Param = Param::Object(ObjectKind::Blob, Ref);
-const SYSTEM: Param = Param::Object(ObjectKind::System, Ref);
 const BOOL: Param = Param::Pure(PureKind::Bool);
 const U8: Param = Param::Pure(PureKind::U8);
 const U64: Param = Param::Pure(PureKind::U64);

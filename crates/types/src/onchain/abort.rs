@@ -107,7 +107,7 @@ aborts! {
     VoucherBackwards = 37,
     /// the stack is closing or has expired
     StackEnded = 38,
-    /// the settlement window is over
+    /// too late: the window is over
     WindowClosed = 39,
     /// too early: a window is still running
     TooEarly = 40,

@@ -104,7 +104,9 @@ events! {
     ModelAdded { model: ModelId, label: String, creator: Address, creator_fee_permille: u64 }
     TaskCreated {
         task: TaskId, owner: Address, role: u8, model: ModelId, level: u8, exact: bool, price_ceiling: Price,
-        surcharge_permille: u64, min_collateral: Amount, min_reputation: u64, echelons: Vec<u64>,
+        weight_input: u64, weight_output: u64, surcharge_permille: u64, min_collateral: Amount, min_reputation: u64,
+        echelons: Vec<u64>, p_min_ppb: u64, p_stat_ppb: u64, verifiers: u64, records: u64, min_claim: Amount,
+        challenge_ms: u64, hold_ms: u64,
     }
     TaskDeprecated { task: TaskId }
     WhitelistSet { task: TaskId, nodes: Vec<NodeId> }
@@ -209,6 +211,7 @@ events! {
         dispute: Address, units: Units, response_hash: Hash32, blob: Hash32, amount: Amount, paid: Amount,
         creator_fee: Amount, fee: Amount,
     }
+    /// `fee` went from the node's coin to the treasury's part of the database.
     DisputeRefused { dispute: Address, reason: u8, fee: Amount }
     DisputeAcknowledged { dispute: Address, fee: Amount }
     BodyDemanded { dispute: Address, deadline_ms: u64 }

@@ -19,7 +19,7 @@ pub struct DisputeBook {
     pub creator: Address,
     pub creator_fee_permille: u64,
     pub max_units: u64,
-    /// The opener's, and what a refusal added to it.
+    /// The opener's.
     pub bond: u128,
     /// What an answer at level 2 moved here from the stack.
     pub moved: u128,
@@ -62,11 +62,7 @@ impl Books {
         match event {
             Event::DisputeOpened(event) => self.dispute_opened(event)?,
             Event::DisputeAnswered(event) => self.dispute_answered(event)?,
-            Event::DisputeRefused(DisputeRefused { dispute, fee, .. }) => {
-                let dispute = self.dispute_mut(*dispute)?;
-                dispute.balance += u128::from(fee.0);
-                dispute.bond += u128::from(fee.0);
-            }
+            Event::DisputeRefused(DisputeRefused { fee, .. }) => self.to_treasury += u128::from(fee.0),
             Event::DisputeEnded(event) => self.dispute_ended(event)?,
             Event::DisputeWithdrawn(event) => self.dispute_withdrawn(event)?,
             Event::DisputeDeleted(event) => {

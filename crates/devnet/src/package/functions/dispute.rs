@@ -3,22 +3,21 @@
 use super::claim::{opened, reveal};
 use super::*;
 use atoma_contract::Coin;
-use atoma_contract::dispute::{self, Acknowledged, Answer, Case, Part, Request, Stored};
+use atoma_contract::dispute::{self, Acknowledged, Answer, Case, Part, Request};
 use atoma_types::onchain::Dispute;
 
 pub(super) static FUNCTIONS: &[Function] = &[
     public(
         "dispute",
         "open",
-        &[DB_MUT, STACK_MUT, SYSTEM, BLOB, COIN, U64, U8, U64, BYTES, U64, U64, BYTES, CLOCK],
+        &[DB_MUT, STACK_MUT, BLOB, COIN, U64, U8, U64, BYTES, U64, U64, BYTES, CLOCK],
         |m| {
             on_db(m, |db, m| {
                 on_stack(m, |stack, m| {
-                    let (walrus_epoch, blob) = (m.walrus_epoch()?, m.blob()?);
+                    let blob = m.blob()?;
                     let coin: Coin = m.object()?;
-                    let stored = Stored { blob: &blob, walrus_epoch };
                     let request = request(m)?;
-                    dispute::open(db, stack, stored, coin, request, m.clock()?, &mut m.ctx)
+                    dispute::open(db, stack, &blob, coin, request, m.clock()?, &mut m.ctx)
                 })
             })
         },

@@ -38,7 +38,7 @@ pub struct Dispute {
     /// Walrus id of the blob that holds the request, and the object that certifies it.
     pub blob: Hash32,
     pub blob_object: Address,
-    /// Walrus epoch when opened: blobs must stay for two from there on.
+    /// Walrus epoch in which the request's blob was certified: blobs must stay for two from there on.
     pub walrus_epoch: u32,
     pub opened_ms: u64,
     pub deadline_ms: u64,
