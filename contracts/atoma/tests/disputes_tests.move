@@ -195,10 +195,12 @@ fun a_refusal_has_its_price() {
     let ctx = court::tx(court::wallet(1), 73);
     let (db, _, stack, badge, _) = court.parts();
     dispute::answer_refused(db, stack, &mut dispute, badge, coin, 2, &ctx);
-    assert_eq!(dispute.balance(), before + 100_000);
-    assert_eq!(court.db().node(1).reputation_at(0), 49);
+    assert_eq!(dispute.balance(), before);
+    assert_eq!(court.db().to_treasury(), 100_000);
+    // It registered in this epoch: no point is lost.
+    assert_eq!(court.db().node(1).reputation_at(0), 50);
     let (back, is_over) = withdraw(&mut dispute, court::user());
-    assert!(back == 600_000 && is_over);
+    assert!(back == 500_000 && is_over);
     destroy(dispute);
     court.close();
 }
