@@ -25,6 +25,7 @@ impl SimMarket {
         chain.draws += 1;
         let channel = Channel {
             node,
+            payout: Address::ZERO,
             price: chain.price.unwrap_or(PRICE),
             echelon: 0,
             granted: Units(units),
