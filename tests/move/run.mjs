@@ -57,7 +57,9 @@ async function dump(root) {
   const built = await dumpMovePackage({ files: readPackage(root, false), fetcher, network, ansiColor });
   if (built.error) fail('build', built);
   const { modules, dependencies, digest } = built;
-  console.log(JSON.stringify({ modules, dependencies, digest }));
+  // Written to its end before the process exits, whatever the size of the pipe.
+  const line = JSON.stringify({ modules, dependencies, digest });
+  await new Promise((done) => process.stdout.write(`${line}\n`, done));
 }
 
 async function test(root, files) {

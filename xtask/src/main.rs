@@ -15,6 +15,7 @@ usage: cargo xtask <command>
   audit [ARGS...]           plays on the contract's model, every invariant checked (--ops N, --seed S)
   conformance [ARGS...]     the same plays on the model and on the Move VM (--sequences N, --ops M, --seed S,
                             --aborts K, --all-aborts, --everything)
+  costs                     counts what every entry point costs and writes docs/costs.md
   move build|test           the Move packages on the real compiler, and their tests on the real VM
   bench engine [ARGS...]    speed and determinism of the reference engine (--json, --threads 1,2)
   bench serving [ARGS...]   requests per second and added latency of node and gateway (--json)
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["test", only @ ..] => steps::test(only),
-        [name @ ("audit" | "conformance"), rest @ ..] => steps::plays(name, rest),
+        [name @ ("audit" | "conformance" | "costs"), rest @ ..] => steps::plays(name, rest),
         ["move", step @ ("build" | "test")] => steps::move_steps(&[step]),
         ["bench", name @ ("engine" | "serving"), rest @ ..] => bench(name, rest),
         ["--help" | "-h" | "help"] => {

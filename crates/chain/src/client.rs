@@ -132,7 +132,7 @@ impl Types {
 impl ChainClient {
     /// Checks that the chain answers and that the market's database is there, with this package and coin.
     pub async fn connect(deployment: Deployment) -> Result<Self, ChainError> {
-        let client = Self::open(deployment).await?;
+        let client = Box::pin(Self::open(deployment)).await?;
         client.check_market().await?;
         Ok(client)
     }

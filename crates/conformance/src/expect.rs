@@ -196,7 +196,7 @@ pub fn bytes_of(world: &World, item: Item) -> Result<Vec<u8>> {
 }
 
 /// A table as it is in the bytes of the object that holds it.
-fn header<K: Copy + Ord, V>(table: &Table<K, V>) -> (Address, u64) {
+fn header<K: Copy + Ord + Serialize, V>(table: &Table<K, V>) -> (Address, u64) {
     (table.id, table.size())
 }
 

@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod check;
 pub mod conform;
+pub mod costs;
 pub mod coverage;
 pub mod dice;
 pub mod emit;

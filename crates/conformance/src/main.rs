@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use atoma_conformance::expect::Scope;
 use atoma_conformance::vm::Vm;
-use atoma_conformance::{audit, conform};
+use atoma_conformance::{audit, conform, costs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -11,12 +11,14 @@ use std::time::Instant;
 const HELP: &str = "\
 usage: audit [--ops N] [--seed S]
        conformance [--sequences N] [--ops M] [--seed S] [--aborts K] [--all-aborts] [--everything]
+       costs
 
   audit        plays N operations on the model alone and checks every invariant after each
   conformance  plays N sequences of M operations on the model and on the Move VM and compares events, coins and
                objects. Every operation that aborts needs a run of its own: K of each sequence run, chosen evenly over
                entry points and codes. With --everything all objects are compared after every operation, not only
-               those that the model changed and, at the end, all";
+               those that the model changed and, at the end, all
+  costs        counts on the model what every entry point costs, and writes docs/costs.md";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["audit", rest @ ..] => run_audit(rest),
         ["conformance", rest @ ..] => run_conformance(rest),
+        ["costs"] => run_costs(),
         _ => {
             eprintln!("{HELP}");
             return ExitCode::from(64);
@@ -114,6 +117,13 @@ fn run_conformance(words: &[&str]) -> Result<bool> {
         }
     }
     Ok(differing == 0)
+}
+
+fn run_costs() -> Result<bool> {
+    let path = root().join("docs/costs.md");
+    std::fs::write(&path, costs::page(&costs::grow()))?;
+    println!("wrote {}", path.display());
+    Ok(true)
 }
 
 fn root() -> PathBuf {

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha512};
 /// small order included; the equation is the cofactored `[8][s]B = [8]R + [8][k]A`. Everything that strict
 /// verification accepts off chain is accepted here, not the other way round.
 pub fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
+    crate::meter::check_signature();
     verifies(key, message, signature).unwrap_or(false)
 }
 

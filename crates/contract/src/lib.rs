@@ -20,6 +20,7 @@ pub mod dispute;
 pub mod draw;
 pub mod ed25519;
 pub mod limits;
+pub mod meter;
 pub mod model;
 pub mod node;
 pub mod offer;

@@ -1,6 +1,7 @@
 //! `sui::table::Table<K, V>`.
 
 use crate::context::TxContext;
+use crate::meter;
 use atoma_types::Address;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,36 +15,41 @@ pub struct Table<K, V> {
     rows: BTreeMap<K, V>,
 }
 
-/// A table as it is in the bytes of the object that holds it.
+/// A table as it is in the bytes of what holds it.
 #[derive(Serialize)]
-pub(crate) struct TableHeader {
+pub struct TableHeader {
     id: Address,
     size: u64,
 }
 
-impl<K: Copy + Ord, V> Table<K, V> {
+impl<K: Copy + Ord + Serialize, V> Table<K, V> {
     pub(crate) fn new(ctx: &mut TxContext) -> Self {
         Self { id: ctx.fresh_id(), rows: BTreeMap::new() }
     }
 
     pub fn get(&self, key: K) -> Option<&V> {
+        meter::touch(self.id, &key);
         self.rows.get(&key)
     }
 
     pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut V> {
+        meter::touch(self.id, &key);
         self.rows.get_mut(&key)
     }
 
     pub fn contains(&self, key: K) -> bool {
+        meter::touch(self.id, &key);
         self.rows.contains_key(&key)
     }
 
     /// Adds a row, or replaces it.
     pub(crate) fn set(&mut self, key: K, value: V) {
+        meter::touch(self.id, &key);
         self.rows.insert(key, value);
     }
 
     pub(crate) fn remove(&mut self, key: K) -> Option<V> {
+        meter::touch(self.id, &key);
         self.rows.remove(&key)
     }
 
@@ -62,7 +68,7 @@ impl<K: Copy + Ord, V> Table<K, V> {
         self.rows.iter().map(|(key, value)| (*key, value))
     }
 
-    pub(crate) fn header(&self) -> TableHeader {
+    pub fn header(&self) -> TableHeader {
         TableHeader { id: self.id, size: self.size() }
     }
 }

@@ -46,7 +46,8 @@ impl Site {
         let path = Profile::path(&folder, &target.network);
         let chain = ChainClient::open(profile.addresses()).await?;
         if let Some(expected) = profile.chain_id.as_ref().filter(|id| *id != chain.chain_id()) {
-            bail!("{} is chain {}, and {} is {expected}", profile.rpc_url, chain.chain_id(), profile.network);
+            let (url, found) = (&profile.rpc_url, chain.chain_id());
+            bail!("{url} is chain {found}, and {} is of chain {expected}", path.display());
         }
         let (price, most) = (chain.reference_gas_price().await?, profile.gas_price_max_mist);
         if price > most {
@@ -57,6 +58,10 @@ impl Site {
 
     /// The same, where the market must be there. A devnet's first market is, in no profile.
     async fn of_market(home: &Home, target: &Target) -> Result<Self> {
+        let profile = Profile::load(&home.networks()?, &target.network)?;
+        if profile.chain_id.is_some() {
+            profile.deployment()?;
+        }
         let mut site = Self::open(home, target).await?;
         let deployment = match site.profile.deployed.is_none() && site.profile.chain_id.is_none() {
             true => atoma_chain::fetch_deployment(&site.profile.rpc_url).await?,
@@ -150,6 +155,7 @@ fn created(executed: &Executed, fits: impl Fn(&str) -> bool) -> Result<Address> 
 }
 
 async fn init(home: &Home, target: &Target, changes: &Changes) -> Result<()> {
+    Profile::load(&home.networks()?, &target.network)?.published()?;
     let mut site = Site::open(home, target).await?;
     let deployed = site.profile.published()?.clone();
     if let Some(db) = deployed.db {

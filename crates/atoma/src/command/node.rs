@@ -80,20 +80,17 @@ fn configuration(
 ) -> Result<String> {
     let folder = folder.canonicalize().context("the node's folder is gone")?;
     let quoted = |path: PathBuf| serde_json::to_string(&path);
+    // Its fields are all text, which JSON and TOML write alike.
+    let deployment = serde_json::to_value(deployment)?;
+    let deployment = deployment.as_object().into_iter().flatten();
+    let deployment: String = deployment.map(|(name, value)| format!("{name} = {value}\n")).collect();
     Ok(format!(
         "# Written by `atoma node register`.\nnode = {node}\ntasks = [{}]\nlisten = \"{listen}\"\njournal = {}\n\
-         receipt_key = {}\nwallet = {}\n\n[deployment]\nnetwork = {:?}\nrpc_url = {:?}\npackage = \"{}\"\ndb = \"{}\"\n\
-         treasury = \"{}\"\ncoin_type = {:?}\n",
+         receipt_key = {}\nwallet = {}\n\n[deployment]\n{deployment}",
         offering.task,
         quoted(folder.join("journal.sqlite"))?,
         quoted(receipt_key_file(&folder))?,
         quoted(wallet_file(&folder))?,
-        deployment.network,
-        deployment.rpc_url,
-        deployment.package,
-        deployment.db,
-        deployment.treasury,
-        deployment.coin_type,
     ))
 }
 
@@ -144,4 +141,35 @@ async fn list(home: &Home, network: &Network, json: bool) -> Result<()> {
         say!("{:<6}{:<12}{collateral:<14}{}{disabled}", node.id, node.reputation, node.endpoint);
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use atoma_types::{Address, Price, TaskId, Units};
+
+    #[test]
+    fn a_written_configuration_names_the_whole_deployment() {
+        let id = |byte| Address::new([byte; 32]);
+        let deployment = Deployment {
+            network: "testnet".to_owned(),
+            rpc_url: "https://node.example:443".to_owned(),
+            package: id(1),
+            upgraded: Some(id(2)),
+            db: id(3),
+            treasury: id(4),
+            beacon: id(5),
+            walrus_package: id(6),
+            walrus_system: id(7),
+            coin_type: "0x2::sui::SUI".to_owned(),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let offering = Offering { task: TaskId(1), price: Price(2), max_units: Units(3) };
+        let listen = "127.0.0.1:8090".parse().unwrap();
+        let text = configuration(folder.path(), listen, NodeId(9), offering, &deployment).unwrap();
+        let file = folder.path().join("node.toml");
+        std::fs::write(&file, text).unwrap();
+        assert_eq!(NodeConfig::load(&file).unwrap().deployment, Some(deployment));
+    }
 }

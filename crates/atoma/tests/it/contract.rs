@@ -187,7 +187,10 @@ fn bad_input_is_one_line() {
     let home = site.home.path();
     let nowhere = run(home, &["contract", "params", "--network", "nowhere"]);
     assert_one_line_error(&nowhere, "devnet, mainnet, testnet");
-    assert_one_line_error(&run(home, &["stack", "list", "--network", "mainnet"]), "not deployed on mainnet");
+    for command in [&["stack", "list"][..], &["contract", "params"], &["contract", "init"]] {
+        let output = run(home, &[command, &["--network", "mainnet"]].concat());
+        assert_one_line_error(&output, "not deployed on mainnet");
+    }
     assert_one_line_error(&site.contract(&["params", "--set", "bond"]), "NAME=VALUE");
     assert_one_line_error(&site.contract(&["params", "--set", "bound=1"]), "no parameter is called bound");
     assert_one_line_error(&site.contract(&["params", "--set", "bond=much"]), "whole number");
@@ -201,7 +204,7 @@ fn bad_input_is_one_line() {
     std::fs::create_dir_all(home.join("networks")).unwrap();
     let testnet = include_str!("../../../chain/networks/testnet.toml");
     std::fs::write(home.join("networks/mine.toml"), testnet).unwrap();
-    let wrong = run(home, &["contract", "init", "--network", "mine", "--rpc", &site.devnet.url]);
+    let wrong = run(home, &["contract", "publish", "--network", "mine", "--rpc", &site.devnet.url]);
     assert_one_line_error(&wrong, "69WiPg3DAQiwdxfncX6wYQ2siKwAe6L9BZthQea3JNMD");
 }
 
@@ -218,7 +221,7 @@ fn what_the_compiler_does_wrong_is_one_line() {
     site.prints("BUILDING atoma");
     error("printed no package");
     site.prints(r#"{"modules": ["AAAA"], "dependencies": [], "digest": []}"#);
-    error("cannot be read");
+    error("no package that can be read");
     let names: Vec<String> = (0..400).map(|at| format!("{}{at}", "m".repeat(100))).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     site.compiles_to(&names);
