@@ -12,8 +12,11 @@ import { dumpMovePackage, testMovePackage } from '@zktx.io/sui-move-builder/full
 import { LocalFetcher, ansiColor, network, readPackage } from './package.mjs';
 
 const contracts = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../contracts');
+const base = path.join(contracts, 'atoma_base');
 const market = path.join(contracts, 'atoma');
 const framework = path.join(contracts, 'framework/tests');
+// Sui refuses a larger package (`max_move_package_size` of the protocol config).
+const packageBytesMax = 102_400;
 
 function withTestFiles(files, tests) {
   const named = tests.map((file, i) => [`tests/${i}_${path.basename(file)}`, fs.readFileSync(file, 'utf8')]);
@@ -25,11 +28,26 @@ function fail(step, { category, code, error, output }) {
   process.exit(1);
 }
 
+// The size of a package as Sui counts it: modules, where each type was defined, and what it is linked with.
+function packageBytes(root, { modules, dependencies }) {
+  let bytes = 8 + dependencies.length * (32 + 32 + 8);
+  for (const module of modules) bytes += Buffer.from(module, 'base64').length;
+  for (const source of Object.values(readPackage(root, false))) {
+    const name = source.match(/^module \w+::(\w+);/m)?.[1];
+    if (name === undefined) continue;
+    bytes += name.length;
+    for (const [, type] of source.matchAll(/^public (?:struct|enum) (\w+)/gm)) bytes += name.length + type.length + 32;
+  }
+  return bytes;
+}
+
 async function build(root) {
   const fetcher = new LocalFetcher(root);
   const built = await dumpMovePackage({ files: readPackage(root), fetcher, network, ansiColor });
   if (built.error) fail('build', built);
-  console.log(`move build: ${path.relative(contracts, root)}: ${built.modules.length} modules`);
+  const bytes = packageBytes(root, built);
+  console.log(`move build: ${path.relative(contracts, root)}: ${built.modules.length} modules, ${bytes} bytes`);
+  if (bytes > packageBytesMax) fail('build', { error: `a package may have ${packageBytesMax} bytes` });
 }
 
 async function test(root, files) {
@@ -52,7 +70,7 @@ if (unknown !== undefined || tests?.length === 0) {
 }
 const wants = (step) => steps.length === 0 || steps.includes(step);
 
-const packages = tests ? [market] : [market, framework];
+const packages = tests ? [market] : [base, market, framework];
 for (const root of packages) {
   if (wants('build')) await build(root);
   if (!wants('test')) continue;

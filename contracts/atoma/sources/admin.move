@@ -4,10 +4,10 @@ module atoma::admin;
 
 use atoma::beacon::{Self, Beacon};
 use atoma::db::{Self, AtomaDb};
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::math;
-use atoma::params;
+use atoma_base::math;
+use atoma_base::params;
 use atoma::treasury::{Self, Treasury};
 
 /// The right to administer one market. `db` is zero until it is created.

@@ -8,7 +8,7 @@ module atoma::audit;
 use atoma::claim;
 use atoma::claim_state;
 use atoma::db::AtomaDb;
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::node::NodeBadge;
 use atoma::stack::Stack;
 use atoma::stack_state::StackState;
@@ -79,7 +79,8 @@ public fun reveal_verdict<T>(
     let terms = claim::terms(id, state, node);
     let (claim, verifier) = (claim::claim_mut(state, node), badge.badge_id());
     let step = claim_state::reveal_verdict(db, &terms, claim, verifier, verdicts, digests, salt, now, ctx);
-    claim::finish(id, state, node, &step, now)
+    claim::finish(id, state, node, &step, now);
+    db.join_pool(stack.take(step.to_pool()))
 }
 
 /// Notes that the running phase's deadline has passed. By anyone; the duty can still be done for the grace. Aborts
@@ -99,7 +100,8 @@ public fun expire<T>(db: &mut AtomaDb<T>, stack: &mut Stack<T>, node: u64, clock
     state.check(db);
     let terms = claim::terms(id, state, node);
     let step = claim_state::expire(db, &terms, claim::claim_mut(state, node), now, ctx);
-    claim::finish(id, state, node, &step, now)
+    claim::finish(id, state, node, &step, now);
+    db.join_pool(stack.take(step.to_pool()))
 }
 
 fun check(state: &StackState, badge: &NodeBadge) {

@@ -2,12 +2,12 @@
 /// itself. How it ends is in `claim_state`.
 module atoma::audit_state;
 
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::limits;
-use atoma::math;
-use atoma::message;
-use atoma::params::Terms;
+use atoma_base::limits;
+use atoma_base::math;
+use atoma_base::message;
+use atoma_base::params::Terms;
 use std::bcs;
 use sui::hash;
 
@@ -35,14 +35,10 @@ public struct Audit has copy, drop, store {
 
 /// A record that was revealed for an audit.
 public struct AuditedRecord has copy, drop, store {
-    /// H of the record's leaf.
-    leaf: vector<u8>,
     units: u64,
     /// The channel's units including this record: it holds `(total_units - units, total_units]`.
     total_units: u64,
     work: vector<u8>,
-    /// Where verifiers read the full record.
-    location: vector<u8>,
 }
 
 /// A verifier in an audit.
@@ -137,8 +133,6 @@ public(package) fun take_value(self: &mut Audit): u64 {
     index
 }
 
-public(package) fun add_record(self: &mut Audit, record: AuditedRecord) { self.records.push_back(record) }
-
 /// The next phase begins; nobody is late in it.
 public(package) fun start_phase(self: &mut Audit, phase: u8, deadline_ms: u64) {
     self.phase = phase;
@@ -182,16 +176,6 @@ public(package) fun end(self: &mut Audit) {
 }
 
 // Records.
-
-public(package) fun new_record(
-    leaf: vector<u8>,
-    units: u64,
-    total_units: u64,
-    work: vector<u8>,
-    location: vector<u8>,
-): AuditedRecord {
-    AuditedRecord { leaf, units, total_units, work, location }
-}
 
 public(package) fun record_units(self: &AuditedRecord): u64 { self.units }
 
@@ -285,7 +269,7 @@ public(package) fun reveal_record(
         units,
         total_units,
     );
-    audit.add_record(new_record(*shown.leaf(), units, total_units, *shown.work(), location));
+    audit.records.push_back(AuditedRecord { units, total_units, work: *shown.work() });
     if (audit.offsets.all!(|offset| audit.is_met(*offset))) {
         audit.start_phase(phase_commit!(), deadline_ms);
         events::commits_opened(terms.target(), terms.node(), round, deadline_ms);

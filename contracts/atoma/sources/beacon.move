@@ -2,9 +2,9 @@
 module atoma::beacon;
 
 use atoma::db::{Self, AtomaDb};
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::math;
+use atoma_base::math;
 use sui::clock::Clock;
 use sui::random::Random;
 use sui::table::{Self, Table};

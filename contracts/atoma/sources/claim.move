@@ -8,12 +8,12 @@ use atoma::beacon::Beacon;
 use atoma::claim_state::{Self, Claim, Queued};
 use atoma::db::AtomaDb;
 use atoma::draw;
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::limits;
-use atoma::math;
-use atoma::params::{Self, Step, Terms};
-use atoma::rows::Node;
+use atoma_base::limits;
+use atoma_base::math;
+use atoma_base::params::{Self, Step, Terms};
+use atoma_base::rows::Node;
 use atoma::stack::{Self, Stack};
 use atoma::stack_state::{Self, Channel, StackState};
 use sui::clock::Clock;
@@ -113,13 +113,15 @@ public(package) fun check<T>(db: &AtomaDb<T>, beacon: &Beacon, state: &StackStat
 
 /// The terms of a channel's claim. Aborts `EUnknownChannel`.
 public(package) fun terms(stack: address, state: &StackState, node: u64): Terms {
+    let row = state.channel(node);
     params::new_terms(
         stack,
         state.owner(),
         node,
+        row.payout(),
         state.task(),
         state.exact(),
-        state.channel(node).price(),
+        row.price(),
         *state.echelons(),
         *state.params(),
     )
@@ -166,19 +168,20 @@ public(package) fun do_release_claim<T>(
 public(package) fun release<T>(db: &AtomaDb<T>, stack: address, state: &mut StackState, node: u64, clock_ms: u64) {
     let terms = terms(stack, state, node);
     if (claim_state::check_release(db, &terms, claim(state, node), clock_ms)) {
-        pay_out(db, stack, state, node)
+        pay_out(stack, state, node)
     } else {
         void(stack, state, node);
         close(stack, state, node, clock_ms)
     }
 }
 
-fun pay_out<T>(db: &AtomaDb<T>, stack: address, state: &mut StackState, node: u64) {
+fun pay_out(stack: address, state: &mut StackState, node: u64) {
     let claim = *claim(state, node);
     let creator_fee = creator_fee(state, state.channel(node), &claim);
     let (to_node, to_creator, surcharge) = claim_state::parts(&claim, creator_fee);
     let creator = state.creator();
-    state.credit(db.node(node).payout(), to_node);
+    let payout = state.channel(node).payout();
+    state.credit(payout, to_node);
     state.credit(creator, to_creator);
     let treasury_due = math::add(state.treasury_due(), surcharge);
     state.set_treasury_due(treasury_due);

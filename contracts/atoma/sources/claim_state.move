@@ -7,13 +7,13 @@ use atoma::audit_state::{Self, Audit};
 use atoma::beacon::Beacon;
 use atoma::db::AtomaDb;
 use atoma::draw;
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::math;
-use atoma::message;
+use atoma_base::math;
+use atoma_base::message;
 use atoma::node;
-use atoma::params::{Self, Params, Step, Terms};
-use atoma::slots;
+use atoma_base::params::{Self, Params, Step, Terms};
+use atoma_base::slots;
 
 /// Units `(from_units, to_units]` of a channel.
 public struct Claim has copy, drop, store {
@@ -407,7 +407,7 @@ public(package) fun record_pay(terms: &Terms, units: u64): u64 {
 }
 
 /// Credits every verifier who revealed, all the same; less if the claim has less.
-fun pay_verifiers<T>(db: &AtomaDb<T>, terms: &Terms, claim: &mut Claim, step: &mut Step) {
+fun pay_verifiers<T>(db: &mut AtomaDb<T>, terms: &Terms, claim: &mut Claim, step: &mut Step) {
     let audit = claim.running();
     let revealed = audit.in_state(audit_state::revealed!());
     let mut wanted = 0;
@@ -418,7 +418,8 @@ fun pay_verifiers<T>(db: &AtomaDb<T>, terms: &Terms, claim: &mut Claim, step: &m
         let amount = claim.take(wanted.min(share));
         left = left - 1;
         let to = db.node(verifier).payout();
-        step.credit(to, amount);
+        db.credit(to, amount);
+        step.pay_pool(amount);
         events::verifier_paid(terms.target(), terms.node(), verifier, to, amount);
     });
 }
@@ -481,11 +482,10 @@ public(package) fun passed<T>(
     mut step: Step,
     clock_ms: u64,
 ): Step {
-    let payout = db.node(terms.node()).payout();
     announce_outcome(terms, claim, PASSED);
     let bond = claim.take_bond();
     if (bond > 0) events::bond_released(terms.target(), terms.node(), 0, bond);
-    step.credit(payout, bond);
+    step.credit(terms.payout(), bond);
     keep(terms, claim, clock_ms);
     node::close_audit(db, terms.node());
     step
@@ -552,7 +552,7 @@ public(package) fun failed<T>(
     announce_outcome(terms, claim, FAILED);
     return_bond(terms, claim, &mut step);
     node::close_audit(db, terms.node());
-    db.node_mut(terms.node()).fault(FAILED_POINTS, ctx.epoch());
+    node::fault(db.node_mut(terms.node()), FAILED_POINTS, ctx.epoch());
     end_void(db, terms, &mut step);
     step
 }

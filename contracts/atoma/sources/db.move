@@ -1,11 +1,11 @@
 /// `AtomaDb`: nodes, models, tasks with their lists of offers, the parameters, and all collateral.
 module atoma::db;
 
-use atoma::errors::{Self, require};
-use atoma::math;
-use atoma::params::{Params, PendingParams};
-use atoma::rows::{Model, Node, Task};
-use atoma::slots::Market;
+use atoma_base::errors::{Self, require};
+use atoma_base::math;
+use atoma_base::params::{Params, PendingParams};
+use atoma_base::rows::{Model, Node, Task};
+use atoma_base::slots::Market;
 use sui::balance::{Self, Balance};
 use sui::table::{Self, Table};
 

@@ -10,9 +10,9 @@ use atoma::beacon::Beacon;
 use atoma::claim_state;
 use atoma::db::{Self, AtomaDb};
 use atoma::dispute_state::{Self, DisputeState, StoredBlob};
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::math;
+use atoma_base::math;
 use atoma::node::NodeBadge;
 use atoma::stack::{Self, Stack};
 use sui::balance::Balance;
@@ -119,7 +119,8 @@ public fun answer_served<T>(
     check_open(db, stack, dispute, badge);
     let (id, now) = (dispute.addr(), clock.timestamp_ms());
     let state = stack.state_mut();
-    let amount = dispute_state::served(db, beacon, state, id, &mut dispute.state, &dispute_state::read(blob), record, now);
+    let blob = dispute_state::read(blob);
+    let amount = dispute_state::served(db, beacon, state, id, &mut dispute.state, &blob, record, now);
     dispute.put(stack.take(amount))
 }
 
@@ -142,8 +143,8 @@ public fun answer_refused<T>(
     stack::return_change(coin, ctx)
 }
 
-/// The node shows a voucher that the user signed for it, or for the `node` that it passed the request on to, and the record of this request under its root. By its badge.
-/// The bond pays the answer fee. Aborts `EWrongState`, `EBadSignature`, `EBadRecord`, `EBadProof`.
+/// The node shows a voucher that the user signed for it, or for the `node` that it passed the request on to, and the
+/// record of this request under its root. By its badge. The bond pays the answer fee. Aborts `EWrongState`, `EBadSignature`, `EBadRecord`, `EBadProof`.
 public fun show_acknowledged<T>(
     db: &mut AtomaDb<T>,
     stack: &mut Stack<T>,
@@ -165,10 +166,9 @@ public fun show_acknowledged<T>(
 }
 
 /// The opener must post the body on chain in `body_window_ms`, else the bond is the node's. By the node's badge, once.
-/// Aborts `EWrongState`, `EAlreadyDone`.
+/// Aborts `EWrongDb`, `EWrongState`, `EAlreadyDone`.
 public fun demand_body<T>(db: &AtomaDb<T>, dispute: &mut Dispute<T>, badge: &NodeBadge, clock: &Clock) {
-    db.check_version();
-    dispute.state.check_version();
+    dispute_state::check_db(db, &dispute.state);
     dispute.state.check_badge(badge.badge_db(), badge.badge_id());
     dispute_state::demand_body(dispute.addr(), &mut dispute.state, clock.timestamp_ms())
 }
@@ -348,7 +348,8 @@ public fun reveal_verdict<T>(
     let terms = dispute_state::terms(id, state);
     let verifier = badge.badge_id();
     let step = claim_state::reveal_verdict(db, &terms, state.claim_mut(), verifier, verdicts, digests, salt, now, ctx);
-    dispute_state::finish(id, state, &step)
+    dispute_state::finish(id, state, &step);
+    db.join_pool(dispute.take(step.to_pool()))
 }
 
 /// See `audit::mark_late`.
@@ -365,7 +366,8 @@ public fun expire_audit<T>(db: &mut AtomaDb<T>, dispute: &mut Dispute<T>, clock:
     dispute_state::check_db(db, state);
     let terms = dispute_state::terms(id, state);
     let step = claim_state::expire(db, &terms, state.claim_mut(), clock.timestamp_ms(), ctx);
-    dispute_state::finish(id, state, &step)
+    dispute_state::finish(id, state, &step);
+    db.join_pool(dispute.take(step.to_pool()))
 }
 
 public(package) fun addr<T>(self: &Dispute<T>): address { self.id.to_address() }
@@ -382,9 +384,12 @@ fun put<T>(self: &mut Dispute<T>, balance: Balance<T>) {
 
 /// Pays the sender.
 fun pay<T>(self: &mut Dispute<T>, amount: u64, ctx: &mut TxContext) {
-    if (amount == 0) return;
+    if (amount > 0) transfer::public_transfer(self.take(amount).into_coin(ctx), ctx.sender())
+}
+
+fun take<T>(self: &mut Dispute<T>, amount: u64): Balance<T> {
     math::sub(self.balance.value(), amount);
-    transfer::public_transfer(self.balance.split(amount).into_coin(ctx), ctx.sender())
+    self.balance.split(amount)
 }
 
 #[allow(lint(share_owned))]

@@ -5,14 +5,14 @@ use atoma::beacon::Beacon;
 use atoma::claim_state::{Self, Claim};
 use atoma::db::{Self, AtomaDb};
 use atoma::draw;
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::limits;
-use atoma::math;
-use atoma::message::{Self, Record};
+use atoma_base::limits;
+use atoma_base::math;
+use atoma_base::message::{Self, Record};
 use atoma::node;
-use atoma::params::{Self, Params, Step, Terms};
-use atoma::rows::Node;
+use atoma_base::params::{Self, Params, Step, Terms};
+use atoma_base::rows::Node;
 use atoma::stack_state::{Self, Channel, Due, StackState};
 use std::bcs;
 use sui::hash;
@@ -24,6 +24,8 @@ public struct DisputeState has copy, drop, store {
     db: address,
     stack: address,
     node: u64,
+    /// As the channel's.
+    payout: address,
     opener: address,
     request_hash: vector<u8>,
     nonce: u64,
@@ -92,6 +94,7 @@ public(package) fun new(
         db: state.db(),
         stack,
         node: channel.node(),
+        payout: channel.payout(),
         opener: state.owner(),
         request_hash,
         nonce,
@@ -384,7 +387,7 @@ public(package) fun end_duty<T>(
     to_opener: u64,
     to_node: u64,
 ) {
-    let payout = db.node(dispute.node).payout();
+    let payout = dispute.payout;
     let opener = dispute.opener;
     dispute.credit(opener, to_opener);
     dispute.credit(payout, to_node);
@@ -547,7 +550,7 @@ fun pay_answer<T>(
     let to_creator = math::share(amount, state.creator_fee_permille());
     let to_node = math::sub(amount, to_creator);
     let creator = state.creator();
-    state.credit(db.node(dispute.node).payout(), to_node);
+    state.credit(dispute.payout, to_node);
     state.credit(creator, to_creator);
     let fee = dispute.answer_fee();
     let to_opener = dispute.bond - fee;
@@ -630,7 +633,7 @@ public(package) fun refused<T>(
     db.add_to_treasury(fee);
     events::dispute_refused(id, reason, fee);
     end_duty(db, state, id, dispute, to_opener, 0);
-    if (!is_free) db.node_mut(dispute.node).fault_once(REFUSAL_POINTS, ctx.epoch());
+    if (!is_free) node::fault_once(db.node_mut(dispute.node), REFUSAL_POINTS, ctx.epoch());
     fee
 }
 
@@ -683,6 +686,7 @@ public(package) fun terms(id: address, dispute: &DisputeState): Terms {
         id,
         dispute.opener,
         dispute.node,
+        dispute.payout,
         dispute.task,
         dispute.exact,
         dispute.price,
@@ -708,7 +712,8 @@ public(package) fun release<T>(db: &AtomaDb<T>, id: address, dispute: &mut Dispu
     // What audits left of the answer fee is the node's.
     let to_node = math::add(to_node, fee_left);
     let (node, creator) = (dispute.node, dispute.creator);
-    dispute.credit(db.node(node).payout(), to_node);
+    let payout = dispute.payout;
+    dispute.credit(payout, to_node);
     dispute.credit(creator, to_creator);
 
     dispute.end_claim();

@@ -5,12 +5,12 @@ module atoma::draw;
 
 use atoma::audit_state::Audit;
 use atoma::db::AtomaDb;
-use atoma::errors::{Self, require};
-use atoma::limits;
-use atoma::math;
-use atoma::params::{Params, Terms};
-use atoma::rows::{Node, Task};
-use atoma::slots::{Self, Market, Slot, Verifiers};
+use atoma_base::errors::{Self, require};
+use atoma_base::limits;
+use atoma_base::math;
+use atoma_base::params::{Params, Terms};
+use atoma_base::rows::{Node, Task};
+use atoma_base::slots::{Self, Market, Slot, Verifiers};
 use std::bcs;
 use sui::hash;
 

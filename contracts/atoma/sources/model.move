@@ -2,10 +2,10 @@
 module atoma::model;
 
 use atoma::db::AtomaDb;
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::limits;
-use atoma::rows;
+use atoma_base::limits;
+use atoma_base::rows;
 use std::string::String;
 
 /// Adds a model whose creator, and receiver of its fee, is the sender. By anyone.

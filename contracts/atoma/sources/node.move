@@ -2,12 +2,12 @@
 module atoma::node;
 
 use atoma::db::AtomaDb;
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::limits;
-use atoma::math;
-use atoma::params::Params;
-use atoma::rows::{Self, Node};
+use atoma_base::limits;
+use atoma_base::math;
+use atoma_base::params::Params;
+use atoma_base::rows::{Self, Node};
 use atoma::treasury::Treasury;
 use std::string::String;
 use sui::clock::Clock;
@@ -75,8 +75,8 @@ public fun set_endpoint<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, endpoint: Str
     events::node_endpoint_changed(badge.node, endpoint);
 }
 
-/// Changes who is credited from now on. By the badge, of a disabled node too, for what it is still owed; counts as a
-/// write.
+/// Changes who is credited for channels opened, and verdicts revealed, from now on. By the badge, of a disabled node
+/// too, for the verdicts it still owes; counts as a write.
 public fun set_payout<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, payout: address, ctx: &TxContext) {
     db.check_version();
     badge_node(db, badge);
@@ -200,7 +200,7 @@ public fun disable<T>(db: &mut AtomaDb<T>, badge: &NodeBadge, clock: &Clock, ctx
     require(badge_node(db, badge).disabled_ms() == 0, errors::node_disabled!());
     let exit_after_ms = db.params_at(ctx.epoch()).exit_ms();
 
-    db.node_mut(badge.node).fix_exit(exit_after_ms, clock.timestamp_ms(), ctx.epoch());
+    fix_exit(db.node_mut(badge.node), exit_after_ms, clock.timestamp_ms(), ctx.epoch());
 }
 
 /// Pays the collateral to the sender, once nothing can end against the node any more. By the badge. Works at any
@@ -303,7 +303,7 @@ public(package) fun timeout<T>(
     apply(db, node, &split, to, booked_until_ms(terms, clock_ms));
     let row = db.node_mut(node);
     if (!is_further) row.set_timeout_until_ms(math::saturating_add(clock_ms, terms.answer_window_ms()));
-    row.fault(TIMEOUT_POINTS, ctx.epoch());
+    fault(row, TIMEOUT_POINTS, ctx.epoch());
     split.compensation
 }
 
@@ -327,9 +327,25 @@ public(package) fun convict<T>(
     let exit_after_ms = db.params_at(ctx.epoch()).exit_ms();
     let row = db.node_mut(node);
     row.convict();
-    row.fault(math::max!(), ctx.epoch());
-    if (row.disabled_ms() == 0) row.fix_exit(exit_after_ms, clock_ms, ctx.epoch());
+    fault(row, math::max!(), ctx.epoch());
+    if (row.disabled_ms() == 0) fix_exit(row, exit_after_ms, clock_ms, ctx.epoch());
     compensation
+}
+
+/// Takes points of reputation.
+public(package) fun fault(row: &mut Node, points: u64, epoch: u64) {
+    let left = row.fault(points, epoch);
+    events::fault(row.id(), left, epoch);
+}
+
+/// The same, unless a fault was noted in this epoch already.
+public(package) fun fault_once(row: &mut Node, points: u64, epoch: u64) {
+    if (row.reputation_epoch() < epoch) fault(row, points, epoch)
+}
+
+fun fix_exit(row: &mut Node, exit_after_ms: u64, clock_ms: u64, epoch: u64) {
+    let (at_ms, exit_ms, exit_epoch) = row.fix_exit(exit_after_ms, clock_ms, epoch);
+    events::node_disabled(row.id(), at_ms, exit_ms, exit_epoch);
 }
 
 /// An audit of the node begins: until it ends, compensations are booked and the collateral stays.

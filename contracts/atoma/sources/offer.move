@@ -6,14 +6,14 @@
 module atoma::offer;
 
 use atoma::db::AtomaDb;
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::limits;
-use atoma::math;
+use atoma_base::limits;
+use atoma_base::math;
 use atoma::node::{Self, NodeBadge};
-use atoma::params::{Self, Params};
-use atoma::rows::{Node, Task};
-use atoma::slots::{Self, Subscription};
+use atoma_base::params::{Self, Params};
+use atoma_base::rows::{Node, Task};
+use atoma_base::slots::{Self, Subscription};
 use sui::clock::Clock;
 
 /// Offers the badge's node for a task: at once, or from the next epoch on if an earlier offer still holds in this

@@ -3,14 +3,14 @@ module atoma::purchase;
 
 use atoma::db::AtomaDb;
 use atoma::draw;
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::limits;
-use atoma::math;
+use atoma_base::limits;
+use atoma_base::math;
 use atoma::offer;
-use atoma::params::{Self, Params};
-use atoma::rows::{Model, Task};
-use atoma::slots::Verifiers;
+use atoma_base::params::{Self, Params};
+use atoma_base::rows::{Model, Task};
+use atoma_base::slots::Verifiers;
 use atoma::stack_state::{Self, Channel, StackState};
 
 /// Selections: the chain draws one node and opens its channel; draws some; lets the owner pick.
@@ -73,7 +73,8 @@ public(package) fun acquire<T>(
     let drawn = drawn(db, wanted, task, &params, &echelons, purchase);
     let first = if (purchase.selection == SINGLE) {
         let (price, _, echelon) = offer::at_epoch(db, purchase.task, drawn[0], ctx.epoch());
-        option::some(stack_state::new_channel(drawn[0], price, echelon, purchase.units, 0))
+        let payout = db.node(drawn[0]).payout();
+        option::some(stack_state::new_channel(drawn[0], payout, price, echelon, purchase.units, 0))
     } else {
         option::none()
     };

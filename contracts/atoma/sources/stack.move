@@ -7,15 +7,15 @@ module atoma::stack;
 
 use atoma::db::{Self, AtomaDb};
 use atoma::draw;
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::limits;
-use atoma::math;
-use atoma::message;
+use atoma_base::limits;
+use atoma_base::math;
+use atoma_base::message;
 use atoma::node::NodeBadge;
 use atoma::offer;
 use atoma::purchase;
-use atoma::rows::Node;
+use atoma_base::rows::Node;
 use atoma::stack_state::{Self, Channel, Reserve, StackState};
 use atoma::treasury::Treasury;
 use sui::balance::Balance;
@@ -333,7 +333,7 @@ public(package) fun do_open_channel<T>(
     } else {
         0
     };
-    state.credit(node.payout(), fee);
+    state.credit(channel.payout(), fee);
     state.set_granted_units(granted_units);
     events::channel_opened(
         stack,
@@ -411,7 +411,7 @@ fun opened<T>(
     let task = db.task(state.task());
     let may_serve = draw::may_serve(task, state.params(), node, epoch, clock_ms);
     require(may_serve, errors::not_eligible!());
-    stack_state::new_channel(opening.node, price, echelon, opening.units, opening.nonce)
+    stack_state::new_channel(opening.node, node.payout(), price, echelon, opening.units, opening.nonce)
 }
 
 // Settling vouchers at levels 0 and 1; at level 2 a voucher becomes a claim.
@@ -461,7 +461,7 @@ public(package) fun do_settle<T>(
 
     state.set_surcharge_used(surcharge_used);
     state.set_settled_units(settled_units);
-    state.credit(row.payout(), to_node);
+    state.credit(channel.payout(), to_node);
     state.credit(creator, to_creator);
     state.credit_treasury(to_treasury);
     let changed = make_room(state, &channel, units);

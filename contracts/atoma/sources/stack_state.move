@@ -4,12 +4,12 @@ module atoma::stack_state;
 
 use atoma::claim_state::{Claim, Queued};
 use atoma::db::{Self, AtomaDb};
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::limits;
-use atoma::math;
-use atoma::params::Params;
-use atoma::rows::{Model, Node, Task, UnitWeights};
+use atoma_base::limits;
+use atoma_base::math;
+use atoma_base::params::Params;
+use atoma_base::rows::{Model, Node, Task, UnitWeights};
 use sui::hash;
 
 /// Prepaid units of one task. Carries copies of every term it will be judged by.
@@ -84,6 +84,8 @@ public struct Due has copy, drop, store {
 /// One node's part of a stack.
 public struct Channel has copy, drop, store {
     node: u64,
+    /// Where the node is credited: its payout when the channel was opened.
+    payout: address,
     price: u64,
     echelon: u64,
     granted: u64,
@@ -157,9 +159,17 @@ public(package) fun new(
 }
 
 /// A channel in which nothing is settled.
-public(package) fun new_channel(node: u64, price: u64, echelon: u64, granted: u64, grant_nonce: u64): Channel {
+public(package) fun new_channel(
+    node: u64,
+    payout: address,
+    price: u64,
+    echelon: u64,
+    granted: u64,
+    grant_nonce: u64,
+): Channel {
     Channel {
         node,
+        payout,
         price,
         echelon,
         granted,
@@ -482,6 +492,8 @@ public(package) fun set_surcharge_used(self: &mut StackState, surcharge_used: u6
 
 public(package) fun node(self: &Channel): u64 { self.node }
 
+public(package) fun payout(self: &Channel): address { self.payout }
+
 public(package) fun price(self: &Channel): u64 { self.price }
 
 public(package) fun echelon(self: &Channel): u64 { self.echelon }
@@ -565,7 +577,7 @@ public(package) fun revoke_channel(
 
     // 0 means open.
     let at_ms = clock_ms.max(1);
-    if (!is_open) state.add_channel(new_channel(node, 0, 0, 0, 0));
+    if (!is_open) state.add_channel(new_channel(node, @0x0, 0, 0, 0, 0));
     state.channel_mut(node).closed_ms = at_ms;
     events::channel_revoked(stack, node, at_ms);
 }

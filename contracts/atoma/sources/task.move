@@ -2,12 +2,12 @@
 module atoma::task;
 
 use atoma::db::AtomaDb;
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::limits;
-use atoma::params;
-use atoma::rows::{Self, Task};
-use atoma::slots;
+use atoma_base::limits;
+use atoma_base::params;
+use atoma_base::rows::{Self, Task};
+use atoma_base::slots;
 
 /// The right to act for a task.
 public struct TaskBadge has key, store {

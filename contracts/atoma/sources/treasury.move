@@ -2,9 +2,9 @@
 module atoma::treasury;
 
 use atoma::db::{Self, AtomaDb};
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::math;
+use atoma_base::math;
 use sui::balance::{Self, Balance};
 
 /// The shared treasury of one database.

@@ -5,10 +5,10 @@ module atoma::upgrade;
 
 use atoma::admin::AdminCap;
 use atoma::db::AtomaDb;
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use atoma::events;
-use atoma::limits;
-use atoma::math;
+use atoma_base::limits;
+use atoma_base::math;
 use sui::clock::Clock;
 use sui::package::{UpgradeCap, UpgradeReceipt, UpgradeTicket};
 
@@ -31,7 +31,7 @@ public struct Proposal has copy, drop, store {
 /// How long a proposal may be used once it is ready: 14 days.
 const USE_MS: u64 = 1_209_600_000;
 
-/// Locks the upgrade cap away for good. By the holder of both caps.
+/// Locks an upgrade cap away for good: that of this package, and of the one it is built on. By the holder of both caps.
 #[allow(lint(share_owned))]
 public fun lock<T>(db: &AtomaDb<T>, admin: &AdminCap, cap: UpgradeCap, ctx: &mut TxContext) {
     transfer::share_object(lock_impl(db, admin, cap, ctx))

@@ -2,9 +2,9 @@
 module atoma::views;
 
 use atoma::db::AtomaDb;
-use atoma::params::Params;
-use atoma::rows::{Model, Node, Task};
-use atoma::slots::{Self, Slot, Subscription};
+use atoma_base::params::Params;
+use atoma_base::rows::{Model, Node, Task};
+use atoma_base::slots::{Self, Slot, Subscription};
 use atoma::treasury::Treasury;
 
 public fun node<T>(db: &AtomaDb<T>, id: u64): Node { *db.node(id) }

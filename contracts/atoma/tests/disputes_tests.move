@@ -107,8 +107,8 @@ fun an_unanswered_dispute_costs_the_node() {
     assert_eq!(court.stack().state().reserved(1), COIN);
     assert_eq!(court.db().node(1).open_disputes(), 1);
     assert_eq!(court.db().node(1).queue_tail_ms(), 1_001_001);
-    // As long as the model's: 32 fields, 41 parameters among them.
-    assert_eq!(bcs::to_bytes(&dispute).length(), 736);
+    // As long as the model's: 33 fields, 41 parameters among them.
+    assert_eq!(bcs::to_bytes(&dispute).length(), 768);
     // The interval, then the answer's window.
     court.wait(11_001);
     dispute::mark_late(&mut dispute, court.clock());
@@ -253,7 +253,7 @@ fun a_missing_body_costs_the_bond() {
     court.close();
 }
 
-#[test, expected_failure(abort_code = 77, location = atoma::errors)]
+#[test, expected_failure(abort_code = 77, location = atoma_base::errors)]
 fun the_body_is_what_was_signed() {
     let mut court = court::open(0);
     let mut dispute = court.open_dispute();
@@ -264,7 +264,7 @@ fun the_body_is_what_was_signed() {
     abort
 }
 
-#[test, expected_failure(abort_code = 72, location = atoma::errors)]
+#[test, expected_failure(abort_code = 72, location = atoma_base::errors)]
 fun once_per_request() {
     let mut court = court::open(0);
     destroy(court.open_dispute());
@@ -272,21 +272,21 @@ fun once_per_request() {
     abort
 }
 
-#[test, expected_failure(abort_code = 74, location = atoma::errors)]
+#[test, expected_failure(abort_code = 74, location = atoma_base::errors)]
 fun not_on_a_deletable_blob() {
     let mut court = court::open(0);
     destroy(open_with(&mut court, &blob(100, 1, true, END_EPOCH, true), &mut court::coin(COIN)));
     abort
 }
 
-#[test, expected_failure(abort_code = 74, location = atoma::errors)]
+#[test, expected_failure(abort_code = 74, location = atoma_base::errors)]
 fun not_on_an_uncertified_blob() {
     let mut court = court::open(0);
     destroy(open_with(&mut court, &blob(100, 1, false, END_EPOCH, false), &mut court::coin(COIN)));
     abort
 }
 
-#[test, expected_failure(abort_code = 74, location = atoma::errors)]
+#[test, expected_failure(abort_code = 74, location = atoma_base::errors)]
 fun not_on_a_blob_that_ends_too_soon() {
     let mut court = court::open(0);
     destroy(open_with(&mut court, &blob(100, 1, true, END_EPOCH - 1, false), &mut court::coin(COIN)));

@@ -306,7 +306,7 @@ fun a_node_slashed_and_gone() {
     assert_eq!(w.db.pool(), 0);
     let clock = &w.clock;
     offer::evict(&mut w.db, 1, 1, clock, &tx(STRANGER, 64, 2));
-    assert_eq!(atoma::slots::list(w.db.market(1).lists(), 0).size(), 0);
+    assert_eq!(atoma_base::slots::list(w.db.market(1).lists(), 0).size(), 0);
     w.end();
 }
 
@@ -348,7 +348,7 @@ fun verifiers_join_leave_and_make_room() {
     assert_eq!(w.db.market(1).verifiers_owned(wallet(1)), 0);
     let badge = &w.badges[1];
     offer::move_verifier(&mut w.db, badge, 1, clock, &tx(wallet(2), 84, 0));
-    let list = atoma::slots::list(w.db.market(1).verifiers(), 0);
+    let list = atoma_base::slots::list(w.db.market(1).verifiers(), 0);
     assert_eq!(list.size(), 1);
     assert_eq!(list.live(), 1);
     assert_eq!(list.slot(0).slot_node(), 2);
@@ -371,8 +371,8 @@ fun parameters_hold_from_the_next_epoch_on() {
 #[test]
 fun true_chance_of_a_conviction() {
     // As the model: (1 − r^k) · P[Bin(7, 1 − r) ≥ 5].
-    assert_eq!(atoma::params::conviction_ppb(0, 1), 1_000_000_000);
-    let third = atoma::params::conviction_ppb(333, 1);
+    assert_eq!(atoma_base::params::conviction_ppb(0, 1), 1_000_000_000);
+    let third = atoma_base::params::conviction_ppb(333, 1);
     assert!(third > 380_000_000 && third < 382_000_000);
 }
 
@@ -389,7 +389,7 @@ fun beats_are_spaced() {
     w.end();
 }
 
-#[test, expected_failure(abort_code = 40, location = atoma::errors)]
+#[test, expected_failure(abort_code = 40, location = atoma_base::errors)]
 fun no_beat_too_early() {
     let mut w = market();
     let (db, clock) = (&w.db, &w.clock);
@@ -400,28 +400,28 @@ fun no_beat_too_early() {
     abort 0
 }
 
-#[test, expected_failure(abort_code = 6, location = atoma::errors)]
+#[test, expected_failure(abort_code = 6, location = atoma_base::errors)]
 fun no_purchase_for_less() {
     let w = with_nodes(0, vector[500_000]);
     let (_stack, _coin) = w.buy(1_064_999, 0, 0);
     abort 0
 }
 
-#[test, expected_failure(abort_code = 20, location = atoma::errors)]
+#[test, expected_failure(abort_code = 20, location = atoma_base::errors)]
 fun no_purchase_without_enough_nodes() {
     let w = with_nodes(0, vector[500_000]);
     let (_stack, _coin) = w.buy(2 * COIN, 1, 2);
     abort 0
 }
 
-#[test, expected_failure(abort_code = 26, location = atoma::errors)]
+#[test, expected_failure(abort_code = 26, location = atoma_base::errors)]
 fun no_purchase_without_verifiers() {
     let w = with_nodes(2, vector[500_000]);
     let (_stack, _coin) = w.buy(2 * COIN, 0, 0);
     abort 0
 }
 
-#[test, expected_failure(abort_code = 30, location = atoma::errors)]
+#[test, expected_failure(abort_code = 30, location = atoma_base::errors)]
 fun no_opening_beyond_the_grant() {
     let w = with_nodes(0, vector[500_000]);
     let (mut stack, _coin) = w.buy(2 * COIN, 2, 0);
@@ -430,7 +430,7 @@ fun no_opening_beyond_the_grant() {
     abort 0
 }
 
-#[test, expected_failure(abort_code = 36, location = atoma::errors)]
+#[test, expected_failure(abort_code = 36, location = atoma_base::errors)]
 fun no_settling_above_the_grant() {
     let w = with_nodes(0, vector[500_000]);
     let (mut stack, _coin) = w.buy(2 * COIN, 2, 0);
@@ -440,7 +440,7 @@ fun no_settling_above_the_grant() {
     abort 0
 }
 
-#[test, expected_failure(abort_code = 40, location = atoma::errors)]
+#[test, expected_failure(abort_code = 40, location = atoma_base::errors)]
 fun no_refund_while_vouchers_settle() {
     let mut w = with_nodes(0, vector[500_000]);
     let (mut stack, _coin) = w.buy(2 * COIN, 2, 0);
@@ -450,7 +450,7 @@ fun no_refund_while_vouchers_settle() {
     abort 0
 }
 
-#[test, expected_failure(abort_code = 5, location = atoma::errors)]
+#[test, expected_failure(abort_code = 5, location = atoma_base::errors)]
 fun no_key_of_small_order() {
     let w = with_nodes(0, vector[500_000]);
     let mut coin = coin(2 * COIN);
@@ -461,7 +461,7 @@ fun no_key_of_small_order() {
     abort 0
 }
 
-#[test, expected_failure(abort_code = 7, location = atoma::errors)]
+#[test, expected_failure(abort_code = 7, location = atoma_base::errors)]
 fun no_hold_shorter_than_an_audit() {
     let mut w = market();
     let mut values = params();
@@ -471,5 +471,5 @@ fun no_hold_shorter_than_an_audit() {
     abort 0
 }
 
-#[test, expected_failure(abort_code = 1, location = atoma::errors)]
-fun no_cost_out_of_range() { atoma::math::cost(1_000_001, 0xffff_ffff_ffff_ffff); }
+#[test, expected_failure(abort_code = 1, location = atoma_base::errors)]
+fun no_cost_out_of_range() { atoma_base::math::cost(1_000_001, 0xffff_ffff_ffff_ffff); }

@@ -96,7 +96,7 @@ impl Sequence {
 /// What a test expects. All codes of the package come from one function of it: the framework's modules abort with
 /// small codes, too.
 fn place(code: u64) -> String {
-    format!("abort_code = {code}, location = atoma::errors")
+    format!("abort_code = {code}, location = atoma_base::errors")
 }
 
 /// The driver's module that gives the events of a transaction as bytes, by their type's position in the list.

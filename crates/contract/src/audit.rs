@@ -89,7 +89,7 @@ pub fn reveal_verdict(
     check(stack, badge)?;
     let (terms, mut claim) = claim_of(stack, node)?;
     let step = open_verdict(db, &terms, &mut claim, badge.node, opened, clock_ms, ctx)?;
-    finish(stack, node, claim, step, clock_ms, ctx)
+    finish(db, stack, node, claim, step, clock_ms, ctx)
 }
 
 /// Notes that the running phase's deadline has passed. Anyone may; the duty can still be done for the grace.
@@ -112,7 +112,7 @@ pub fn expire(
     db.check_stack(stack)?;
     let (terms, mut claim) = claim_of(stack, node)?;
     let step = pass_deadline(db, &terms, &mut claim, clock_ms, ctx)?;
-    finish(stack, node, claim, step, clock_ms, ctx)
+    finish(db, stack, node, claim, step, clock_ms, ctx)
 }
 
 fn check(stack: &Stack, badge: &NodeBadge) -> Result {

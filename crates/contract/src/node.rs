@@ -103,7 +103,8 @@ pub fn set_endpoint(db: &mut AtomaDb, badge: &NodeBadge, endpoint: String, ctx: 
     Ok(())
 }
 
-/// Changes who is credited from now on. A disabled node may, for what it is still owed.
+/// Changes who is credited for channels opened, and verdicts revealed, from now on. A disabled node may, for the
+/// verdicts it still owes.
 pub fn set_payout(db: &mut AtomaDb, badge: &NodeBadge, payout: Address, ctx: &mut TxContext) -> Result {
     db.check_version()?;
     db.badge_node(badge)?;

@@ -4,7 +4,7 @@ module atoma::driver_objects;
 
 use atoma::beacon::Beacon;
 use atoma::db::AtomaDb;
-use atoma::slots::{Self, SlotList};
+use atoma_base::slots::{Self, SlotList};
 use std::bcs;
 use sui::sui::SUI;
 use sui::table::Table;

@@ -10,7 +10,7 @@ fn root() -> PathBuf {
 }
 
 fn source(name: &str) -> String {
-    std::fs::read_to_string(root().join("contracts/atoma/sources").join(name)).unwrap()
+    std::fs::read_to_string(root().join("contracts").join(name)).unwrap()
 }
 
 /// `not_enough_verifiers` as `ENotEnoughVerifiers`.
@@ -21,9 +21,9 @@ fn constant(function: &str) -> String {
 
 #[test]
 fn abort_codes_are_one_list() {
-    let text = source("errors.move");
+    let text = source("atoma_base/sources/errors.move");
     let mut found = Vec::new();
-    for rest in text.split("public(package) macro fun ").skip(1) {
+    for rest in text.split("public macro fun ").skip(1) {
         let (name, rest) = rest.split_once("(): u8 {").unwrap();
         let code: u64 = rest.split('}').next().unwrap().trim().parse().unwrap();
         found.push((constant(name), code));
@@ -74,16 +74,15 @@ fn events_are_one_list() {
     };
     let wanted: Vec<_> =
         Event::LAYOUTS.iter().map(|layout| (layout.name.to_owned(), fields(layout))).collect();
-    for (found, wanted) in structs(&source("events.move")).iter().zip(&wanted) {
+    for (found, wanted) in structs(&source("atoma/sources/events.move")).iter().zip(&wanted) {
         assert_eq!(found, wanted);
     }
-    assert_eq!(structs(&source("events.move")).len(), wanted.len());
+    assert_eq!(structs(&source("atoma/sources/events.move")).len(), wanted.len());
 }
 
 /// What is public in Move and no step of a play: why.
 const NOT_PLAYED: &[(&str, &str)] = &[
     ("views::", "reads only; called through simulation"),
-    ("message::", "pure: signed bytes and proofs, which every play brings"),
     ("upgrade::authorize", "played together with commit: a ticket must be used in the same transaction"),
     ("upgrade::commit", "see authorize"),
 ];
@@ -130,7 +129,7 @@ fn every_entry_point_is_played() {
     assert!(unknown.is_empty(), "the Move package has no {unknown:?}");
     for private in PRIVATE {
         let (module, name) = private.split_once("::").unwrap();
-        let text = source(&format!("{module}.move"));
+        let text = source(&format!("atoma/sources/{module}.move"));
         assert!(!text.contains(&format!("public fun {name}")), "{private} must stay private");
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn record_pay(terms: &Terms, units: Units) -> Result<Amount> {
 
 /// Credits every verifier who revealed, all the same; less if the claim has less.
 fn pay_verifiers(
-    db: &AtomaDb,
+    db: &mut AtomaDb,
     terms: &Terms,
     claim: &mut Claim,
     step: &mut Step,
@@ -72,7 +72,8 @@ fn pay_verifiers(
         let amount = take(claim, wanted.min(share))?;
         left -= 1;
         let to = db.node(verifier)?.payout;
-        step.credit(to, amount);
+        db.credit(to, amount)?;
+        step.to_pool = step.to_pool.add(amount)?;
         ctx.emit(VerifierPaid { target: terms.target, node: terms.node, verifier, to, amount });
     }
     Ok(())

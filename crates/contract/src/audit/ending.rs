@@ -32,11 +32,10 @@ pub(crate) fn passed(
     clock_ms: u64,
     ctx: &mut TxContext,
 ) -> Result<Step> {
-    let payout = db.node(terms.node)?.payout;
     let bond = claim.bond;
     conclude(terms, claim, PASSED, ctx)?;
     release_bond(terms, claim, Amount::ZERO, bond, ctx);
-    step.credit(payout, bond);
+    step.credit(terms.payout, bond);
     hold(terms, claim, clock_ms, ctx);
     slash::close_audit(db, terms.node)?;
     Ok(step)

@@ -8,7 +8,6 @@ use crate::context::TxContext;
 use crate::limits::{self, ensure};
 use atoma_types::onchain::event::{CommitsOpened, RecordPart, RecordRevealed};
 use atoma_types::onchain::{Abort, Audit, AuditPhase, AuditedRecord, Claim};
-use atoma_types::{Record, transcript};
 
 /// Arguments of a reveal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,11 +46,15 @@ pub(crate) fn reveal(
         record: reveal.which,
         bytes: reveal.shown.record,
         index: reveal.shown.index,
-        location: reveal.location.clone(),
+        location: reveal.location,
         units: shown.units,
         total_units: shown.total_units,
     });
-    audit.records.push(audited(&shown, reveal.location));
+    audit.records.push(AuditedRecord {
+        units: shown.units,
+        total_units: shown.total_units,
+        work: shown.work,
+    });
     if audit.offsets.iter().all(|offset| is_met(audit, *offset)) {
         audit.phase = AuditPhase::Commit;
         audit.deadline_ms = deadline_ms;
@@ -87,14 +90,4 @@ fn offset_of(audit: &Audit, which: u64) -> Result<u64> {
 /// Whether a revealed record contains the unit.
 pub(crate) fn is_met(audit: &Audit, offset: u64) -> bool {
     audit.records.iter().any(|shown| record::contains(shown.units, shown.total_units, offset))
-}
-
-fn audited(record: &Record, location: Vec<u8>) -> AuditedRecord {
-    AuditedRecord {
-        leaf: transcript::leaf_hash(record),
-        units: record.units,
-        total_units: record.total_units,
-        work: record.work,
-        location,
-    }
 }

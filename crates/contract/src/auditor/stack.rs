@@ -47,6 +47,7 @@ fn check_channel(book: &StackBook, channel: &Channel) -> Audit {
     let claimed = channel.claim.as_ref().map_or(0, |claim| claim.to_units.0);
     let queued = channel.queued.as_ref().map_or(0, |queued| queued.units.0);
     let found = ChannelBook {
+        payout: channel.payout,
         price: channel.price.0,
         echelon: channel.echelon,
         granted: channel.granted.0,

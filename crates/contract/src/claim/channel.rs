@@ -41,7 +41,7 @@ pub fn resolve_audit(
     check(db, beacon, stack)?;
     let (terms, mut claim) = claim_of(stack, node)?;
     let step = resolve::audit(db, beacon, &terms, &mut claim, clock_ms, ctx)?;
-    finish(stack, node, claim, step, clock_ms, ctx)
+    finish(db, stack, node, claim, step, clock_ms, ctx)
 }
 
 /// Pays the channel's claim after its hold, or returns it to escrow if the node was convicted since. Then the
@@ -85,8 +85,10 @@ pub(crate) fn put_claim(stack: &mut Stack, node: NodeId, claim: Claim) -> Result
     Ok(())
 }
 
-/// Applies a step to the stack: credits, the caller's coin, and the claim's end if it ended.
+/// Applies a step to the stack: credits, the caller's coin, what becomes the database's to pay, and the claim's end if
+/// it ended.
 pub(crate) fn finish(
+    db: &mut AtomaDb,
     stack: &mut Stack,
     node: NodeId,
     claim: Claim,
@@ -94,12 +96,14 @@ pub(crate) fn finish(
     clock_ms: u64,
     ctx: &mut TxContext,
 ) -> Result {
-    let balance = stack.balance.sub(step.to_caller)?;
+    let balance = stack.balance.sub(step.to_caller)?.sub(step.to_pool)?;
+    let pool = db.pool.add(step.to_pool)?;
     let mut dues = stack.dues.clone();
     for credit in step.credits {
         dues = with_credit(dues, credit.to, credit.amount)?;
     }
 
+    db.pool = pool;
     stack.balance = balance;
     stack.dues = dues;
     ctx.pay_sender(step.to_caller);
@@ -123,16 +127,16 @@ pub(super) fn release(
 ) -> Result {
     let (terms, claim) = claim_of(stack, node)?;
     if ensure_released(db, &terms, &claim, clock_ms)? {
-        return pay_out(db, stack, node, &claim, ctx);
+        return pay_out(stack, node, &claim, ctx);
     }
     void(stack, node, &claim, ctx)?;
     close(stack, node, clock_ms, ctx)
 }
 
-fn pay_out(db: &AtomaDb, stack: &mut Stack, node: NodeId, claim: &Claim, ctx: &mut TxContext) -> Result {
+fn pay_out(stack: &mut Stack, node: NodeId, claim: &Claim, ctx: &mut TxContext) -> Result {
     let creator_fee = creator_fee(stack, channel(stack, node)?, claim)?;
     let parts = parts(claim, creator_fee)?;
-    let dues = with_credit(stack.dues.clone(), db.node(node)?.payout, parts.to_node)?;
+    let dues = with_credit(stack.dues.clone(), channel(stack, node)?.payout, parts.to_node)?;
     let dues = with_credit(dues, stack.creator, parts.to_creator)?;
     let treasury_due = stack.treasury_due.add(parts.surcharge)?;
     let paid = channel(stack, node)?.paid.add(claim.amount)?;

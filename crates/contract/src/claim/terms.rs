@@ -11,6 +11,8 @@ pub(crate) struct Terms {
     /// Buyer of the units: gets bonds and compensation.
     pub(crate) owner: Address,
     pub(crate) node: NodeId,
+    /// Where the node is credited.
+    pub(crate) payout: Address,
     pub(crate) task: TaskId,
     pub(crate) exact: bool,
     pub(crate) price: Price,
@@ -25,6 +27,7 @@ impl Terms {
             target: stack.id,
             owner: stack.owner,
             node: channel.node,
+            payout: channel.payout,
             task: stack.task,
             exact: stack.exact,
             price: channel.price,
@@ -38,6 +41,7 @@ impl Terms {
             target: dispute.id,
             owner: dispute.opener,
             node: dispute.node,
+            payout: dispute.payout,
             task: dispute.task,
             exact: dispute.exact,
             price: dispute.price,
@@ -63,6 +67,8 @@ pub(crate) enum Ending {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) credits: Vec<Due>,
+    /// What the database owes others because of it.
+    pub(crate) to_pool: Amount,
     /// Leaves as the caller's coin.
     pub(crate) to_caller: Amount,
     pub(crate) ending: Ending,

@@ -106,7 +106,7 @@ fn pay_answer(
     price: Price,
     ctx: &mut TxContext,
 ) -> Result {
-    let payout = db.node(case.dispute.node)?.payout;
+    let payout = case.dispute.payout;
     let to_creator = price.amount.share(case.stack.creator_fee_permille)?;
     let to_node = price.amount.sub(to_creator)?;
     let dues = with_credit(case.stack.dues.clone(), payout, to_node)?;
@@ -142,7 +142,7 @@ fn claim_answer(
     let fee = claim.surcharge;
     let escrow = case.stack.balance.sub(price.amount)?;
     let balance = dispute.balance.add(price.amount)?;
-    let payout = db.node(dispute.node)?.payout;
+    let payout = dispute.payout;
     let bond = Bond { to_opener: dispute.bond.sub(fee)?, to_node: Amount::ZERO, payout };
 
     case.stack.balance = escrow;
@@ -197,7 +197,7 @@ pub fn answer_refused(
     let change = coin.balance.sub(fee)?;
     let pool = db.pool.add(fee)?;
     let to_treasury = db.to_treasury.add(fee)?;
-    let payout = db.node(badge.node)?.payout;
+    let payout = case.dispute.payout;
     let bond = Bond { to_opener: case.dispute.bond, to_node: Amount::ZERO, payout };
 
     coin.balance = change;
@@ -247,7 +247,7 @@ pub fn show_acknowledged(
     let record = audit::prove(&acknowledged.shown, acknowledged.count, &root)?;
     ensure(record.request_hash == case.dispute.request_hash, Abort::BadRecord)?;
     let fee = answer_fee(case.dispute);
-    let payout = db.node(badge.node)?.payout;
+    let payout = case.dispute.payout;
     let bond = Bond { to_opener: case.dispute.bond.sub(fee)?, to_node: fee, payout };
 
     ctx.emit(DisputeAcknowledged { dispute: case.dispute.id, fee });

@@ -1,5 +1,6 @@
 //! The node cannot read the request's blob: the opener posts the body on chain, once.
 
+use super::claim::check_of;
 use super::{check_badge, check_dispute};
 use crate::Result;
 use crate::context::TxContext;
@@ -20,7 +21,7 @@ pub fn demand_body(
     ctx: &mut TxContext,
 ) -> Result {
     db.check_version()?;
-    check_dispute(dispute)?;
+    check_of(db, dispute)?;
     check_badge(dispute, badge)?;
     ensure(dispute.state == DisputeState::Open, Abort::WrongState)?;
     ensure(!dispute.body_demanded, Abort::AlreadyDone)?;

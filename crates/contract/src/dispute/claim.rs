@@ -40,7 +40,7 @@ pub fn resolve_audit(
     check(db, beacon, dispute)?;
     let (terms, mut claim) = claim_of(dispute)?;
     let step = claim::audit(db, beacon, &terms, &mut claim, clock_ms, ctx)?;
-    finish(dispute, claim, step, ctx)
+    finish(db, dispute, claim, step, ctx)
 }
 
 /// Challenges the answer; see [`claim::challenge_record`].
@@ -81,7 +81,7 @@ pub fn release_claim(db: &AtomaDb, dispute: &mut Dispute, clock_ms: u64, ctx: &m
     let parts = claim::parts(&claim, creator_fee)?;
     // What audits left of the answer fee is the node's.
     let to_node = parts.to_node.add(parts.surcharge)?;
-    let dues = with_credit(dispute.dues.clone(), db.node(dispute.node)?.payout, to_node)?;
+    let dues = with_credit(dispute.dues.clone(), dispute.payout, to_node)?;
     let dues = with_credit(dues, dispute.creator, parts.to_creator)?;
 
     dispute.dues = dues;
@@ -156,7 +156,7 @@ pub fn reveal_verdict(
     ensure(badge.db == dispute.db, Abort::WrongDb)?;
     let (terms, mut claim) = claim_of(dispute)?;
     let step = audit::open_verdict(db, &terms, &mut claim, badge.node, opened, clock_ms, ctx)?;
-    finish(dispute, claim, step, ctx)
+    finish(db, dispute, claim, step, ctx)
 }
 
 /// See [`audit::mark_late`].
@@ -174,7 +174,7 @@ pub fn expire_audit(db: &mut AtomaDb, dispute: &mut Dispute, clock_ms: u64, ctx:
     check_of(db, dispute)?;
     let (terms, mut claim) = claim_of(dispute)?;
     let step = audit::pass_deadline(db, &terms, &mut claim, clock_ms, ctx)?;
-    finish(dispute, claim, step, ctx)
+    finish(db, dispute, claim, step, ctx)
 }
 
 fn check(db: &AtomaDb, beacon: &Beacon, dispute: &Dispute) -> Result {
@@ -183,7 +183,7 @@ fn check(db: &AtomaDb, beacon: &Beacon, dispute: &Dispute) -> Result {
     beacon.check(db)
 }
 
-fn check_of(db: &AtomaDb, dispute: &Dispute) -> Result {
+pub(super) fn check_of(db: &AtomaDb, dispute: &Dispute) -> Result {
     check_dispute(dispute)?;
     ensure(dispute.db == db.id, Abort::WrongDb)
 }
@@ -193,11 +193,14 @@ fn claim_of(dispute: &Dispute) -> Result<(Terms, Claim)> {
     Ok((Terms::of_dispute(dispute), claim))
 }
 
-/// Applies a step to the dispute: credits, the caller's coin, and the claim's end if it ended.
-fn finish(dispute: &mut Dispute, claim: Claim, step: Step, ctx: &mut TxContext) -> Result {
-    let balance = dispute.balance.sub(step.to_caller)?;
+/// Applies a step to the dispute: credits, the caller's coin, what becomes the database's to pay, and the claim's end
+/// if it ended.
+fn finish(db: &mut AtomaDb, dispute: &mut Dispute, claim: Claim, step: Step, ctx: &mut TxContext) -> Result {
+    let balance = dispute.balance.sub(step.to_caller)?.sub(step.to_pool)?;
+    let pool = db.pool.add(step.to_pool)?;
     let dues = credit_all(dispute, step.credits)?;
 
+    db.pool = pool;
     dispute.balance = balance;
     dispute.dues = dues;
     ctx.pay_sender(step.to_caller);

@@ -155,6 +155,7 @@ fn blank(stack: &Stack, row: &Channel) -> Dispute {
         db: stack.db,
         stack: stack.id,
         node: row.node,
+        payout: row.payout,
         opener: stack.owner,
         request_hash: Hash32::ZERO,
         nonce: 0,

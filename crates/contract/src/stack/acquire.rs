@@ -8,7 +8,7 @@ use crate::slots::Verifiers;
 use crate::{Result, VERSION, offer, params};
 use atoma_types::onchain::event::{ChannelOpened, StackAcquired};
 use atoma_types::onchain::{Abort, Channel, Disputed, Model, Params, Selection, Stack, Surcharge, Task};
-use atoma_types::{Amount, Hash32, NodeId, Price, PublicKey, TaskId, Units};
+use atoma_types::{Address, Amount, Hash32, NodeId, Price, PublicKey, TaskId, Units};
 
 /// Arguments of [`acquire`], as they arrive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,12 +183,13 @@ fn draw(
 /// The drawn node's channel, with all units, at that node's price.
 fn whole_channel(db: &AtomaDb, purchase: &Purchase, node: NodeId, epoch: u64) -> Result<Channel> {
     let (slot, echelon) = offer::at_epoch(db, purchase.task, node, epoch)?;
-    Ok(new_channel(node, slot.price, echelon, purchase.units, 0))
+    Ok(new_channel(node, db.node(node)?.payout, slot.price, echelon, purchase.units, 0))
 }
 
 /// A channel in which nothing is settled.
 pub(super) fn new_channel(
     node: NodeId,
+    payout: Address,
     price: Price,
     echelon: u64,
     granted: Units,
@@ -196,6 +197,7 @@ pub(super) fn new_channel(
 ) -> Channel {
     Channel {
         node,
+        payout,
         price,
         echelon,
         granted,

@@ -15,7 +15,7 @@ use atoma_types::onchain::event::{
     ChannelReclaimed, ChannelReleased, ChannelRevoked, CloseRequested, Migrated, Refunded, Swept, Withdrawn,
 };
 use atoma_types::onchain::{Abort, Stack};
-use atoma_types::{Amount, NodeId, Price, Units};
+use atoma_types::{Address, Amount, NodeId, Price, Units};
 
 /// The owner ends a node's grant; the node may settle what it holds for `close_delay_ms`. A node without a
 /// channel gets a closed one, so that a grant it holds can never open.
@@ -36,7 +36,7 @@ pub fn revoke_channel(stack: &mut Stack, node: NodeId, clock_ms: u64, ctx: &mut 
     // 0 means open.
     let at_ms = clock_ms.max(1);
     if !is_open {
-        stack.channels.push(new_channel(node, Price::ZERO, 0, Units::ZERO, 0));
+        stack.channels.push(new_channel(node, Address::ZERO, Price::ZERO, 0, Units::ZERO, 0));
     }
     channel_mut(stack, node)?.closed_ms = at_ms;
     ctx.emit(ChannelRevoked { stack: stack.id, node, at_ms });

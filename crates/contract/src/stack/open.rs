@@ -53,7 +53,7 @@ pub fn open_channel(
         None => stack.opens_left,
     };
     let open_fee = open_fee.unwrap_or(Amount::ZERO);
-    let dues = with_credit(stack.dues.clone(), node.payout, open_fee)?;
+    let dues = with_credit(stack.dues.clone(), channel.payout, open_fee)?;
 
     stack.granted_units = granted_units;
     stack.opens_left = opens_left;
@@ -132,5 +132,5 @@ fn opened(
     ensure(opening.units <= slot.max_units, Abort::NotEligible)?;
     let task = db.task(stack.task)?;
     ensure(may_serve(task, &stack.params, node, epoch, clock_ms), Abort::NotEligible)?;
-    Ok(new_channel(opening.node, slot.price, echelon, opening.units, opening.nonce))
+    Ok(new_channel(opening.node, node.payout, slot.price, echelon, opening.units, opening.nonce))
 }

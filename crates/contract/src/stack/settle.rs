@@ -59,7 +59,7 @@ pub fn settle(
     let row = db.node(node)?;
     check_voucher(stack, channel, row, channel.settled_units, &settlement, root, clock_ms)?;
     let payment = payment(stack, channel, units)?;
-    let dues = with_credit(stack.dues.clone(), row.payout, payment.to_node)?;
+    let dues = with_credit(stack.dues.clone(), channel.payout, payment.to_node)?;
     let dues = with_credit(dues, stack.creator, payment.to_creator)?;
     let treasury_due = stack.treasury_due.add(payment.to_treasury)?;
     let (reserves, changed) = make_room(stack, channel, units)?;

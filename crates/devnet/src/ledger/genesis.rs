@@ -1,7 +1,7 @@
 //! The first state: the shared objects of Sui and of the market, the test coin, and the faucet's funds.
 
 use super::object::{self, Body, CLOCK, RANDOM, tag};
-use crate::package::{ObjectKind, PACKAGE, System, USD_PACKAGE, WALRUS_PACKAGE, World, usd};
+use crate::package::{BASE_PACKAGE, ObjectKind, PACKAGE, System, USD_PACKAGE, WALRUS_PACKAGE, World, usd};
 use atoma_contract::upgrade::UpgradeCap;
 use atoma_contract::{AdminCap, TxContext, admin};
 use atoma_types::onchain::{Abort, Params};
@@ -124,7 +124,9 @@ impl Genesis {
         for (body, owner) in bodies {
             objects.push(first(body, owner).ok_or(GenesisError::NoId)?);
         }
-        for id in [Address::from_static("0x1"), Address::TWO, PACKAGE, USD_PACKAGE, WALRUS_PACKAGE] {
+        for id in
+            [Address::from_static("0x1"), Address::TWO, BASE_PACKAGE, PACKAGE, USD_PACKAGE, WALRUS_PACKAGE]
+        {
             objects.push(package(id));
         }
         Ok((objects, World { db: Arc::new(db), beacon: Arc::new(beacon) }))

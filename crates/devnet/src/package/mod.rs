@@ -21,6 +21,9 @@ use sui_sdk_types::{Digest, StructTag, TypeTag};
 /// Where the devnet has the market's package.
 pub const PACKAGE: Address =
     Address::from_static("0xa70a000000000000000000000000000000000000000000000000000000000001");
+/// Where it has the package of plain values that the market's is built on.
+pub(crate) const BASE_PACKAGE: Address =
+    Address::from_static("0xa70a000000000000000000000000000000000000000000000000000000000002");
 /// Where the devnet has its test coin.
 pub const USD_PACKAGE: Address =
     Address::from_static("0xa70a0000000000000000000000000000000000000000000000000000000000c0");
@@ -88,6 +91,7 @@ pub(crate) fn modules(id: Address) -> Vec<&'static str> {
     let called = functions().filter(|function| function.package == id).map(|function| function.module);
     let others: &[&str] = match id {
         PACKAGE => &["db", "events"],
+        BASE_PACKAGE => &["errors", "limits", "math", "message", "params", "rows", "slots"],
         WALRUS_PACKAGE => &["blob", "system"],
         USD_PACKAGE => &["usd"],
         _ => &[],

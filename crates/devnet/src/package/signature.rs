@@ -1,6 +1,6 @@
 //! Signatures of the package's functions, and which bytes are a valid value of a type.
 
-use super::{Machine, PACKAGE, WALRUS_PACKAGE, usd};
+use super::{BASE_PACKAGE, Machine, PACKAGE, WALRUS_PACKAGE, usd};
 use crate::ledger::object::tag;
 use atoma_types::Address;
 use atoma_types::onchain::Abort;
@@ -24,7 +24,7 @@ pub(crate) struct Function {
 pub(crate) enum Returns {
     Nothing,
     U64,
-    /// One struct of the package: module and name.
+    /// One plain value: module and name.
     One(&'static str, &'static str),
     Many(&'static str, &'static str),
 }
@@ -34,9 +34,9 @@ impl Returns {
         match self {
             Self::Nothing => None,
             Self::U64 => Some(TypeTag::U64),
-            Self::One(module, name) => Some(tag(PACKAGE, module, name, Vec::new()).into()),
+            Self::One(module, name) => Some(tag(BASE_PACKAGE, module, name, Vec::new()).into()),
             Self::Many(module, name) => {
-                Some(TypeTag::Vector(Box::new(tag(PACKAGE, module, name, Vec::new()).into())))
+                Some(TypeTag::Vector(Box::new(tag(BASE_PACKAGE, module, name, Vec::new()).into())))
             }
         }
     }

@@ -198,7 +198,7 @@ fn move_tests() -> String {
 
 #[test]
 fn move_tests_hold_the_same_vectors() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../contracts/atoma/tests/message_tests.move");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../contracts/atoma_base/tests/message_tests.move");
     let current = move_tests();
     if std::env::var_os("UPDATE_VECTORS").is_some() {
         std::fs::write(path, &current).unwrap();

@@ -105,6 +105,14 @@ impl Holder<'_> {
         }
     }
 
+    /// Where the node is credited.
+    fn payout(&self, node: NodeId) -> Address {
+        match self {
+            Self::Stack(stack) => stack.channels.get(&node).map_or(Address::ZERO, |channel| channel.payout),
+            Self::Dispute(dispute) => dispute.payout,
+        }
+    }
+
     fn owner(&self) -> Address {
         match self {
             Self::Stack(stack) => stack.owner,
@@ -233,16 +241,16 @@ impl Books {
         same("a verifier is paid at its payout", self.node(event.verifier)?.payout, event.to)?;
         let mut holder = self.holder(event.target)?;
         holder.claim(event.node)?.spend(event.amount.0)?;
-        holder.credit(event.to, event.amount.0)?;
+        take("a verifier's pay is in the balance", holder.balance(), event.amount.0)?;
+        self.credit(event.to, event.amount.0);
         self.audit_pay += u128::from(event.amount.0);
         Ok(())
     }
 
     fn bond_released(&mut self, event: &BondReleased) -> Audit {
-        let payout = self.node(event.node)?.payout;
         let (returned, to_node) = (event.returned.0, event.to_node.0);
         let mut holder = self.holder(event.target)?;
-        let owner = holder.owner();
+        let (owner, payout) = (holder.owner(), holder.payout(event.node));
         let claim = holder.claim(event.node)?;
         same("a bond is released whole", claim.bond, u128::from(returned) + u128::from(to_node))?;
         claim.bond = 0;
@@ -254,8 +262,8 @@ impl Books {
     }
 
     fn claim_paid(&mut self, event: &ClaimPaid) -> Audit {
-        let payout = self.node(event.node)?.payout;
         let mut holder = self.holder(event.target)?;
+        let payout = holder.payout(event.node);
         let claim = holder.end_claim(event.node)?;
         let (creator, permille) = holder.creator();
         let fee = match &holder {

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 pub struct DisputeBook {
     pub stack: Address,
     pub node: NodeId,
+    pub payout: Address,
     pub opener: Address,
     pub creator: Address,
     pub creator_fee_permille: u64,
@@ -83,10 +84,12 @@ impl Books {
         let channel = stack.channel_mut(event.node)?;
         let fits = channel.used() + reserved <= channel.granted;
         hold("a dispute keeps what is free", fits, || format!("{event:?}"))?;
+        let payout = channel.payout;
         let bond = u128::from(event.bond.0);
         let book = DisputeBook {
             stack: event.stack,
             node: event.node,
+            payout,
             opener: event.opener,
             creator: stack.creator,
             creator_fee_permille: stack.creator_fee_permille,
@@ -106,7 +109,7 @@ impl Books {
         hold("an answer stays within the request", event.units.0 <= dispute.max_units, || {
             format!("{event:?}")
         })?;
-        let payout = self.node(dispute.node)?.payout;
+        let payout = dispute.payout;
         let stack = self.stack_mut(dispute.stack)?;
         let reserved = stack.reserves.get(&event.dispute).map_or(0, |reserve| reserve.1);
         let channel = stack.channel_mut(dispute.node)?;
@@ -135,9 +138,8 @@ impl Books {
 
     /// The bond goes where the event says, whole.
     fn dispute_ended(&mut self, event: &DisputeEnded) -> Audit {
-        let node = self.dispute(event.dispute)?.node;
-        let payout = self.node(node)?.payout;
         let dispute = self.dispute_mut(event.dispute)?;
+        let payout = dispute.payout;
         let (to_opener, to_node) = (event.to_opener.0, event.to_node.0);
         same("a bond ends whole", dispute.bond, u128::from(to_opener) + u128::from(to_node))?;
         dispute.bond = 0;

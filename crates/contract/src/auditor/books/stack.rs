@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 /// A channel as its events describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelBook {
+    pub payout: Address,
     pub price: u64,
     pub echelon: u64,
     pub granted: u64,
@@ -37,8 +38,9 @@ impl ChannelBook {
         self.units.max(self.claimed) + self.disputed
     }
 
-    fn new(price: u64, echelon: u64) -> Self {
+    fn new(payout: Address, price: u64, echelon: u64) -> Self {
         Self {
+            payout,
             price,
             echelon,
             granted: 0,
@@ -140,7 +142,8 @@ impl Books {
             Event::ChannelOpened(event) => self.opened(event)?,
             Event::ChannelRevoked(event) => {
                 let stack = self.stack_mut(event.stack)?;
-                let channel = stack.channels.entry(event.node).or_insert_with(|| ChannelBook::new(0, 0));
+                let channel =
+                    stack.channels.entry(event.node).or_insert_with(|| ChannelBook::new(Address::ZERO, 0, 0));
                 same("a channel is closed once", channel.closed_ms, 0)?;
                 channel.closed_ms = event.at_ms;
             }
@@ -225,7 +228,7 @@ impl Books {
         hold("no price above the highest", event.price.0 <= stack.max_price, || format!("{event:?}"))?;
         let is_new = !stack.channels.contains_key(&event.node);
         let channel = stack.channels.entry(event.node).or_insert_with(|| {
-            let mut channel = ChannelBook::new(event.price.0, event.echelon);
+            let mut channel = ChannelBook::new(payout, event.price.0, event.echelon);
             channel.nonce = event.nonce;
             channel
         });
@@ -236,6 +239,7 @@ impl Books {
         hold("nonces rise", is_new || event.nonce > channel.nonce, || format!("{event:?}"))?;
         channel.granted = event.granted.0;
         channel.nonce = event.nonce;
+        let payout = channel.payout;
         stack.credit(payout, event.open_fee.0);
         hold("grants stay within the units", stack.granted() <= stack.units.into(), || format!("{event:?}"))?;
         stack.covered()?;
@@ -254,7 +258,6 @@ impl Books {
     }
 
     fn settled(&mut self, event: &Settled) -> Audit {
-        let payout = self.node(event.node)?.payout;
         let stack = self.stack_mut(event.stack)?;
         let creator = stack.creator;
         let permille = u128::from(stack.creator_fee_permille);
@@ -265,6 +268,7 @@ impl Books {
         hold("a settlement goes forward", is_newer, || format!("{event:?}"))?;
         let is_granted = event.units.0 + channel.disputed <= channel.granted;
         hold("a settlement stays within the grant", is_granted, || format!("{event:?}"))?;
+        let payout = channel.payout;
         let before = channel.cost();
         let has_more = event.units.0 > channel.units;
         channel.units = event.units.0;

@@ -90,14 +90,10 @@ pub struct Audit {
 /// A record that was revealed for an audit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditedRecord {
-    /// H of the record's leaf.
-    pub leaf: Hash32,
     pub units: Units,
     /// The channel's units including this record: it holds `(total_units − units, total_units]`.
     pub total_units: Units,
     pub work: Hash32,
-    /// Where verifiers read the full record.
-    pub location: Vec<u8>,
 }
 
 /// A verifier in an audit.

@@ -28,6 +28,8 @@ pub struct Dispute {
     pub db: Address,
     pub stack: Address,
     pub node: NodeId,
+    /// As the channel's.
+    pub payout: Address,
     pub opener: Address,
     pub request_hash: Hash32,
     pub nonce: u64,

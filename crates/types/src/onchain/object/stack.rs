@@ -91,6 +91,8 @@ pub struct Due {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Channel {
     pub node: NodeId,
+    /// Where the node is credited: its payout when the channel was opened.
+    pub payout: Address,
     pub price: Price,
     pub echelon: u64,
     pub granted: Units,

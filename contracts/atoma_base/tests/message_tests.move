@@ -1,8 +1,8 @@
 // Written by the tests of the types crate from the vectors in its folder.
 #[test_only]
-module atoma::message_tests;
+module atoma_base::message_tests;
 
-use atoma::message;
+use atoma_base::message;
 
 const KEY: vector<u8> = x"ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c";
 

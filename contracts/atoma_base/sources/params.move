@@ -1,11 +1,11 @@
 /// What everything is judged by: the parameters, their layout and the bounds within which they may be set, what a task
 /// makes of them, and the terms of a claim.
-module atoma::params;
+module atoma_base::params;
 
-use atoma::errors::{Self, require};
-use atoma::limits;
-use atoma::math;
-use atoma::rows::Task;
+use atoma_base::errors::{Self, require};
+use atoma_base::limits;
+use atoma_base::math;
+use atoma_base::rows::Task;
 
 /// How many values there are.
 const VALUES: u64 = 41;
@@ -86,7 +86,7 @@ public struct PendingParams has copy, drop, store {
 
 /// Takes all values in order. Aborts `EBadParams` if there are more or fewer, or if they are not within the bounds
 /// that no administrator can leave.
-public(package) fun checked(mut values: vector<u64>): Params {
+public fun checked(mut values: vector<u64>): Params {
     require(values.length() == VALUES, errors::bad_params!());
     // Fields are read in order, from what is then the end.
     values.reverse();
@@ -149,7 +149,7 @@ public(package) fun checked(mut values: vector<u64>): Params {
 
 /// Aborts unless `params` may follow `before`: the unit never changes; exit and timelock never get shorter, because
 /// what was bought under the longer ones may still be running.
-public(package) fun check_change(before: &Params, params: &Params) {
+public fun check_change(before: &Params, params: &Params) {
     require(params.windows.unit_ms == before.windows.unit_ms, errors::bad_params!());
     require(params.windows.exit_ms >= before.windows.exit_ms, errors::bad_params!());
     require(params.windows.timelock_ms >= before.windows.timelock_ms, errors::bad_params!());
@@ -158,7 +158,7 @@ public(package) fun check_change(before: &Params, params: &Params) {
 /// What a purchase of this task is judged by: of each of the task's audit terms and the parameter the larger value,
 /// the task's minimum of collateral where it is larger, the weight cap in the same proportion, and what follows
 /// from these.
-public(package) fun of_task(params: &Params, task: &Task): Params {
+public fun of_task(params: &Params, task: &Task): Params {
     let (p_min_ppb, p_stat_ppb, verifiers, records, min_claim, challenge_ms, hold_ms) = task.audit();
     let Params { mut windows, mut amounts, mut rates } = *params;
     rates.p_min_ppb = rates.p_min_ppb.max(p_min_ppb);
@@ -176,14 +176,14 @@ public(package) fun of_task(params: &Params, task: &Task): Params {
 
 /// Aborts unless collateral stays long enough for the terms of a task at level 2, whose hold may be longer than the
 /// network's.
-public(package) fun check_terms(terms: &Params) {
+public fun check_terms(terms: &Params) {
     check_exit(&terms.windows);
     check_safety(&terms.rates);
 }
 
 /// The chance in parts of 10^9, rounded down, that a drawn cheat is convicted if a share r of the verifiers colludes
 /// with it: `(1 − r^k) · P[Bin(7, 1 − r) ≥ 5]`. Every product is rounded down by itself, `r^k` up.
-public(package) fun conviction_ppb(collusion_permille: u64, verifiers: u64): u64 {
+public fun conviction_ppb(collusion_permille: u64, verifiers: u64): u64 {
     let r = collusion_permille * (limits::ppb!() / 1_000);
     let h = limits::ppb!() - r;
     let h5 = power(h, 5);
@@ -193,11 +193,11 @@ public(package) fun conviction_ppb(collusion_permille: u64, verifiers: u64): u64
     times(limits::ppb!() - power_up(r, verifiers), jury)
 }
 
-public(package) fun pending(params: Params, epoch: u64): PendingParams { PendingParams { params, epoch } }
+public fun pending(params: Params, epoch: u64): PendingParams { PendingParams { params, epoch } }
 
-public(package) fun pending_params(self: &PendingParams): &Params { &self.params }
+public fun pending_params(self: &PendingParams): &Params { &self.params }
 
-public(package) fun pending_epoch(self: &PendingParams): u64 { self.epoch }
+public fun pending_epoch(self: &PendingParams): u64 { self.epoch }
 
 fun check_windows(windows: &Windows) {
     let unit_ms = windows.unit_ms;
@@ -318,87 +318,87 @@ fun scaled_cap(amounts: &Amounts, min_collateral: u64): u64 {
 
 // Values.
 
-public(package) fun unit_ms(self: &Params): u64 { self.windows.unit_ms }
+public fun unit_ms(self: &Params): u64 { self.windows.unit_ms }
 
-public(package) fun stack_life_ms(self: &Params): u64 { self.windows.stack_life_ms }
+public fun stack_life_ms(self: &Params): u64 { self.windows.stack_life_ms }
 
-public(package) fun close_delay_ms(self: &Params): u64 { self.windows.close_delay_ms }
+public fun close_delay_ms(self: &Params): u64 { self.windows.close_delay_ms }
 
-public(package) fun exit_ms(self: &Params): u64 { self.windows.exit_ms }
+public fun exit_ms(self: &Params): u64 { self.windows.exit_ms }
 
-public(package) fun beat_min_ms(self: &Params): u64 { self.windows.beat_min_ms }
+public fun beat_min_ms(self: &Params): u64 { self.windows.beat_min_ms }
 
-public(package) fun reveal_ms(self: &Params): u64 { self.windows.reveal_ms }
+public fun reveal_ms(self: &Params): u64 { self.windows.reveal_ms }
 
-public(package) fun commit_ms(self: &Params): u64 { self.windows.commit_ms }
+public fun commit_ms(self: &Params): u64 { self.windows.commit_ms }
 
-public(package) fun verdict_ms(self: &Params): u64 { self.windows.verdict_ms }
+public fun verdict_ms(self: &Params): u64 { self.windows.verdict_ms }
 
-public(package) fun grace_ms(self: &Params): u64 { self.windows.grace_ms }
+public fun grace_ms(self: &Params): u64 { self.windows.grace_ms }
 
-public(package) fun challenge_ms(self: &Params): u64 { self.windows.challenge_ms }
+public fun challenge_ms(self: &Params): u64 { self.windows.challenge_ms }
 
-public(package) fun hold_ms(self: &Params): u64 { self.windows.hold_ms }
+public fun hold_ms(self: &Params): u64 { self.windows.hold_ms }
 
-public(package) fun dispute_window_ms(self: &Params): u64 { self.windows.dispute_window_ms }
+public fun dispute_window_ms(self: &Params): u64 { self.windows.dispute_window_ms }
 
-public(package) fun answer_window_ms(self: &Params): u64 { self.windows.answer_window_ms }
+public fun answer_window_ms(self: &Params): u64 { self.windows.answer_window_ms }
 
-public(package) fun body_window_ms(self: &Params): u64 { self.windows.body_window_ms }
+public fun body_window_ms(self: &Params): u64 { self.windows.body_window_ms }
 
-public(package) fun queue_max_ms(self: &Params): u64 { self.windows.queue_max_ms }
+public fun queue_max_ms(self: &Params): u64 { self.windows.queue_max_ms }
 
-public(package) fun answer_interval_max_ms(self: &Params): u64 { self.windows.answer_interval_max_ms }
+public fun answer_interval_max_ms(self: &Params): u64 { self.windows.answer_interval_max_ms }
 
-public(package) fun timelock_ms(self: &Params): u64 { self.windows.timelock_ms }
+public fun timelock_ms(self: &Params): u64 { self.windows.timelock_ms }
 
-public(package) fun min_collateral(self: &Params): u64 { self.amounts.min_collateral }
+public fun min_collateral(self: &Params): u64 { self.amounts.min_collateral }
 
-public(package) fun weight_cap(self: &Params): u64 { self.amounts.weight_cap }
+public fun weight_cap(self: &Params): u64 { self.amounts.weight_cap }
 
-public(package) fun registration_fee(self: &Params): u64 { self.amounts.registration_fee }
+public fun registration_fee(self: &Params): u64 { self.amounts.registration_fee }
 
-public(package) fun open_fee(self: &Params): u64 { self.amounts.open_fee }
+public fun open_fee(self: &Params): u64 { self.amounts.open_fee }
 
-public(package) fun bond(self: &Params): u64 { self.amounts.bond }
+public fun bond(self: &Params): u64 { self.amounts.bond }
 
-public(package) fun answer_fee(self: &Params): u64 { self.amounts.answer_fee }
+public fun answer_fee(self: &Params): u64 { self.amounts.answer_fee }
 
-public(package) fun resolve_fee(self: &Params): u64 { self.amounts.resolve_fee }
+public fun resolve_fee(self: &Params): u64 { self.amounts.resolve_fee }
 
-public(package) fun min_claim(self: &Params): u64 { self.amounts.min_claim }
+public fun min_claim(self: &Params): u64 { self.amounts.min_claim }
 
-public(package) fun compensation_max(self: &Params): u64 { self.amounts.compensation_max }
+public fun compensation_max(self: &Params): u64 { self.amounts.compensation_max }
 
-public(package) fun verifier_pay_min(self: &Params): u64 { self.amounts.verifier_pay_min }
+public fun verifier_pay_min(self: &Params): u64 { self.amounts.verifier_pay_min }
 
-public(package) fun fraud_permille(self: &Params): u64 { self.rates.fraud_permille }
+public fun fraud_permille(self: &Params): u64 { self.rates.fraud_permille }
 
-public(package) fun timeout_permille(self: &Params): u64 { self.rates.timeout_permille }
+public fun timeout_permille(self: &Params): u64 { self.rates.timeout_permille }
 
-public(package) fun verdict_permille(self: &Params): u64 { self.rates.verdict_permille }
+public fun verdict_permille(self: &Params): u64 { self.rates.verdict_permille }
 
-public(package) fun no_commit_permille(self: &Params): u64 { self.rates.no_commit_permille }
+public fun no_commit_permille(self: &Params): u64 { self.rates.no_commit_permille }
 
-public(package) fun burn_permille(self: &Params): u64 { self.rates.burn_permille }
+public fun burn_permille(self: &Params): u64 { self.rates.burn_permille }
 
-public(package) fun compensation_times(self: &Params): u64 { self.rates.compensation_times }
+public fun compensation_times(self: &Params): u64 { self.rates.compensation_times }
 
-public(package) fun p_min_ppb(self: &Params): u64 { self.rates.p_min_ppb }
+public fun p_min_ppb(self: &Params): u64 { self.rates.p_min_ppb }
 
-public(package) fun p_stat_ppb(self: &Params): u64 { self.rates.p_stat_ppb }
+public fun p_stat_ppb(self: &Params): u64 { self.rates.p_stat_ppb }
 
-public(package) fun cost_permille(self: &Params): u64 { self.rates.cost_permille }
+public fun cost_permille(self: &Params): u64 { self.rates.cost_permille }
 
-public(package) fun collusion_permille(self: &Params): u64 { self.rates.collusion_permille }
+public fun collusion_permille(self: &Params): u64 { self.rates.collusion_permille }
 
-public(package) fun safety_permille(self: &Params): u64 { self.rates.safety_permille }
+public fun safety_permille(self: &Params): u64 { self.rates.safety_permille }
 
-public(package) fun verifiers(self: &Params): u64 { self.rates.verifiers }
+public fun verifiers(self: &Params): u64 { self.rates.verifiers }
 
-public(package) fun records(self: &Params): u64 { self.rates.records }
+public fun records(self: &Params): u64 { self.rates.records }
 
-public(package) fun min_verifiers(self: &Params): u64 { self.rates.min_verifiers }
+public fun min_verifiers(self: &Params): u64 { self.rates.min_verifiers }
 
 // What the functions on a claim need from the object that holds it, and what they leave for it to do.
 //
@@ -412,6 +412,8 @@ public struct Terms has copy, drop {
     /// Buyer of the units: gets bonds and compensation.
     owner: address,
     node: u64,
+    /// Where the node is credited.
+    payout: address,
     task: u64,
     exact: bool,
     price: u64,
@@ -425,6 +427,8 @@ public struct Step has drop {
     /// Whom to credit, and what, in order.
     to: vector<address>,
     amounts: vector<u64>,
+    /// What the database owes others because of it.
+    to_pool: u64,
     /// Leaves as the caller's coin.
     to_caller: u64,
     ending: u8,
@@ -439,55 +443,63 @@ const VOID: u8 = 1;
 /// The same, and the node served its last.
 const CONVICTED: u8 = 2;
 
-public(package) fun new_terms(
+public fun new_terms(
     target: address,
     owner: address,
     node: u64,
+    payout: address,
     task: u64,
     exact: bool,
     price: u64,
     echelons: vector<u64>,
     params: Params,
 ): Terms {
-    Terms { target, owner, node, task, exact, price, echelons, params }
+    Terms { target, owner, node, payout, task, exact, price, echelons, params }
 }
 
-public(package) fun target(self: &Terms): address { self.target }
+public fun target(self: &Terms): address { self.target }
 
-public(package) fun owner(self: &Terms): address { self.owner }
+public fun owner(self: &Terms): address { self.owner }
 
-public(package) fun node(self: &Terms): u64 { self.node }
+public fun node(self: &Terms): u64 { self.node }
 
-public(package) fun task(self: &Terms): u64 { self.task }
+public fun payout(self: &Terms): address { self.payout }
 
-public(package) fun exact(self: &Terms): bool { self.exact }
+public fun task(self: &Terms): u64 { self.task }
 
-public(package) fun price(self: &Terms): u64 { self.price }
+public fun exact(self: &Terms): bool { self.exact }
 
-public(package) fun echelons(self: &Terms): &vector<u64> { &self.echelons }
+public fun price(self: &Terms): u64 { self.price }
 
-public(package) fun params(self: &Terms): &Params { &self.params }
+public fun echelons(self: &Terms): &vector<u64> { &self.echelons }
+
+public fun params(self: &Terms): &Params { &self.params }
 
 /// A step after which the claim goes on, and which moves nothing yet.
-public(package) fun step(): Step { Step { to: vector[], amounts: vector[], to_caller: 0, ending: NONE } }
+public fun step(): Step { Step { to: vector[], amounts: vector[], to_pool: 0, to_caller: 0, ending: NONE } }
 
-public(package) fun credit(self: &mut Step, to: address, amount: u64) {
+public fun credit(self: &mut Step, to: address, amount: u64) {
     self.to.push_back(to);
     self.amounts.push_back(amount);
 }
 
-public(package) fun pay_caller(self: &mut Step, amount: u64) { self.to_caller = amount }
+/// More that the database owes.
+public fun pay_pool(self: &mut Step, amount: u64) { self.to_pool = math::add(self.to_pool, amount) }
 
-public(package) fun end_void(self: &mut Step) { self.ending = VOID }
+public fun to_pool(self: &Step): u64 { self.to_pool }
 
-public(package) fun end_convicted(self: &mut Step) { self.ending = CONVICTED }
+public fun pay_caller(self: &mut Step, amount: u64) { self.to_caller = amount }
+
+public fun end_void(self: &mut Step) { self.ending = VOID }
+
+public fun end_convicted(self: &mut Step) { self.ending = CONVICTED }
 
 /// Whom to credit, and what, in order.
-public(package) fun credits(self: &Step): (&vector<address>, &vector<u64>) { (&self.to, &self.amounts) }
+public fun credits(self: &Step): (&vector<address>, &vector<u64>) { (&self.to, &self.amounts) }
 
-public(package) fun to_caller(self: &Step): u64 { self.to_caller }
+public fun to_caller(self: &Step): u64 { self.to_caller }
 
 /// Whether the claim ended.
-public(package) fun is_over(self: &Step): bool { self.ending != NONE }
+public fun is_over(self: &Step): bool { self.ending != NONE }
 
-public(package) fun is_convicted(self: &Step): bool { self.ending == CONVICTED }
+public fun is_convicted(self: &Step): bool { self.ending == CONVICTED }

@@ -1,11 +1,10 @@
 /// Rows of the database: nodes, models, and tasks, which are models sold at a security level under terms that never
 /// change. Data, and what changes it from more than one module.
-module atoma::rows;
+module atoma_base::rows;
 
-use atoma::errors::{Self, require};
-use atoma::events;
-use atoma::limits;
-use atoma::math;
+use atoma_base::errors::{Self, require};
+use atoma_base::limits;
+use atoma_base::math;
 use std::string::String;
 
 public struct Node has copy, drop, store {
@@ -77,7 +76,7 @@ public struct Booking has copy, drop, store {
     until_ms: u64,
 }
 
-public(package) fun new_node(
+public fun new_node(
     id: u64,
     owner: address,
     payout: address,
@@ -123,7 +122,7 @@ public(package) fun new_node(
 }
 
 /// Counts a write of the node's in this epoch. The last check of the entry that makes it.
-public(package) fun count_write(self: &mut Node, epoch: u64) {
+public fun count_write(self: &mut Node, epoch: u64) {
     let writes = if (self.writes_epoch == epoch) self.writes else 0;
     require(writes < limits::writes_max!(), errors::too_many_writes!());
 
@@ -132,42 +131,40 @@ public(package) fun count_write(self: &mut Node, epoch: u64) {
 }
 
 /// Reputation at `epoch`: it grows by one per epoch, to at most 100.
-public(package) fun reputation_at(self: &Node, epoch: u64): u64 {
+public fun reputation_at(self: &Node, epoch: u64): u64 {
     let epochs = math::saturating_sub(epoch, self.reputation_epoch);
     math::saturating_add(self.reputation, epochs).min(limits::reputation_max!())
 }
 
-/// Takes points of reputation, which then grows from the present epoch on.
-public(package) fun fault(self: &mut Node, points: u64, epoch: u64) {
+public fun reputation_epoch(self: &Node): u64 { self.reputation_epoch }
+
+/// Takes points of reputation, which then grows from the present epoch on. Returns what is left.
+public fun fault(self: &mut Node, points: u64, epoch: u64): u64 {
     self.reputation = math::saturating_sub(self.reputation_at(epoch), points);
     self.reputation_epoch = epoch;
-    events::fault(self.id, self.reputation, epoch);
+    self.reputation
 }
 
-/// The same, unless a fault was noted in this epoch already.
-public(package) fun fault_once(self: &mut Node, points: u64, epoch: u64) {
-    if (self.reputation_epoch < epoch) self.fault(points, epoch)
-}
-
-/// Disables the node and fixes when its collateral can leave.
-public(package) fun fix_exit(self: &mut Node, exit_after_ms: u64, clock_ms: u64, epoch: u64) {
+/// Disables the node and fixes when its collateral can leave. Returns when it was disabled, and from what time and epoch
+/// on it can leave.
+public fun fix_exit(self: &mut Node, exit_after_ms: u64, clock_ms: u64, epoch: u64): (u64, u64, u64) {
     // 0 means enabled.
     let at_ms = clock_ms.max(1);
     self.disabled_ms = at_ms;
     self.exit_ms = math::saturating_add(at_ms, exit_after_ms);
     self.exit_epoch = math::saturating_add(epoch, 2);
-    events::node_disabled(self.id, at_ms, self.exit_ms, self.exit_epoch);
+    (at_ms, self.exit_ms, self.exit_epoch)
 }
 
 /// The key in force stays so until the next epoch and can be used to open for two holds more, an epoch being shorter
 /// than a hold. A key that was to come into force is replaced.
-public(package) fun rotate_seal(self: &mut Node, key: vector<u8>, hold_ms: u64, clock_ms: u64, epoch: u64) {
+public fun rotate_seal(self: &mut Node, key: vector<u8>, hold_ms: u64, clock_ms: u64, epoch: u64) {
     let old_until_ms = math::saturating_add(math::saturating_add(clock_ms, hold_ms), hold_ms);
     let old_key = if (epoch >= self.seal.epoch) self.seal.key else self.seal.old_key;
     self.seal = Seal { key, epoch: math::saturating_add(epoch, 1), old_key, old_until_ms };
 }
 
-public(package) fun attest(
+public fun attest(
     self: &mut Node,
     evidence: vector<u8>,
     blob: vector<u8>,
@@ -178,90 +175,90 @@ public(package) fun attest(
     self.attestation = Attestation { evidence, blob, device_types, counter, expires_ms };
 }
 
-public(package) fun add_collateral(self: &mut Node, amount: u64, clock_ms: u64) {
+public fun add_collateral(self: &mut Node, amount: u64, clock_ms: u64) {
     self.collateral = math::add(self.collateral, amount);
     self.raised_ms = clock_ms;
 }
 
-public(package) fun take_collateral(self: &mut Node, amount: u64) {
+public fun take_collateral(self: &mut Node, amount: u64) {
     self.collateral = math::sub(self.collateral, amount);
 }
 
-public(package) fun convict(self: &mut Node) { self.convictions = math::saturating_add(self.convictions, 1) }
+public fun convict(self: &mut Node) { self.convictions = math::saturating_add(self.convictions, 1) }
 
-public(package) fun book(self: &mut Node, amount: u64, to: address, until_ms: u64) {
+public fun book(self: &mut Node, amount: u64, to: address, until_ms: u64) {
     self.bookings.push_back(Booking { amount, to, until_ms });
 }
 
 // Fields.
 
-public(package) fun id(self: &Node): u64 { self.id }
+public fun id(self: &Node): u64 { self.id }
 
-public(package) fun owner(self: &Node): address { self.owner }
+public fun owner(self: &Node): address { self.owner }
 
-public(package) fun payout(self: &Node): address { self.payout }
+public fun payout(self: &Node): address { self.payout }
 
-public(package) fun seal_key(self: &Node): &vector<u8> { &self.seal.key }
+public fun seal_key(self: &Node): &vector<u8> { &self.seal.key }
 
-public(package) fun seal_epoch(self: &Node): u64 { self.seal.epoch }
+public fun seal_epoch(self: &Node): u64 { self.seal.epoch }
 
-public(package) fun seal_old_until_ms(self: &Node): u64 { self.seal.old_until_ms }
+public fun seal_old_until_ms(self: &Node): u64 { self.seal.old_until_ms }
 
-public(package) fun attestation_counter(self: &Node): u64 { self.attestation.counter }
+public fun attestation_counter(self: &Node): u64 { self.attestation.counter }
 
-public(package) fun attestation_expires_ms(self: &Node): u64 { self.attestation.expires_ms }
+public fun attestation_expires_ms(self: &Node): u64 { self.attestation.expires_ms }
 
-public(package) fun collateral(self: &Node): u64 { self.collateral }
+public fun collateral(self: &Node): u64 { self.collateral }
 
-public(package) fun raised_ms(self: &Node): u64 { self.raised_ms }
+public fun raised_ms(self: &Node): u64 { self.raised_ms }
 
-public(package) fun bookings(self: &Node): &vector<Booking> { &self.bookings }
+public fun bookings(self: &Node): &vector<Booking> { &self.bookings }
 
-public(package) fun timeout_pot(self: &Node): u64 { self.timeout_pot }
+public fun timeout_pot(self: &Node): u64 { self.timeout_pot }
 
-public(package) fun timeout_until_ms(self: &Node): u64 { self.timeout_until_ms }
+public fun timeout_until_ms(self: &Node): u64 { self.timeout_until_ms }
 
-public(package) fun convictions(self: &Node): u64 { self.convictions }
+public fun convictions(self: &Node): u64 { self.convictions }
 
-public(package) fun answer_interval_ms(self: &Node): u64 { self.answer_interval_ms }
+public fun answer_interval_ms(self: &Node): u64 { self.answer_interval_ms }
 
-public(package) fun queue_tail_ms(self: &Node): u64 { self.queue_tail_ms }
+public fun queue_tail_ms(self: &Node): u64 { self.queue_tail_ms }
 
-public(package) fun disabled_ms(self: &Node): u64 { self.disabled_ms }
+public fun disabled_ms(self: &Node): u64 { self.disabled_ms }
 
-public(package) fun exit_ms(self: &Node): u64 { self.exit_ms }
+public fun exit_ms(self: &Node): u64 { self.exit_ms }
 
-public(package) fun exit_epoch(self: &Node): u64 { self.exit_epoch }
+public fun exit_epoch(self: &Node): u64 { self.exit_epoch }
 
-public(package) fun open_audits(self: &Node): u64 { self.open_audits }
+public fun open_audits(self: &Node): u64 { self.open_audits }
 
-public(package) fun open_disputes(self: &Node): u64 { self.open_disputes }
+public fun open_disputes(self: &Node): u64 { self.open_disputes }
 
-public(package) fun set_payout(self: &mut Node, payout: address) { self.payout = payout }
+public fun set_payout(self: &mut Node, payout: address) { self.payout = payout }
 
-public(package) fun set_endpoint(self: &mut Node, endpoint: String) { self.endpoint = endpoint }
+public fun set_endpoint(self: &mut Node, endpoint: String) { self.endpoint = endpoint }
 
-public(package) fun set_receipt_key(self: &mut Node, key: vector<u8>) { self.receipt_key = key }
+public fun set_receipt_key(self: &mut Node, key: vector<u8>) { self.receipt_key = key }
 
-public(package) fun set_bookings(self: &mut Node, bookings: vector<Booking>) { self.bookings = bookings }
+public fun set_bookings(self: &mut Node, bookings: vector<Booking>) { self.bookings = bookings }
 
-public(package) fun set_timeout_pot(self: &mut Node, pot: u64) { self.timeout_pot = pot }
+public fun set_timeout_pot(self: &mut Node, pot: u64) { self.timeout_pot = pot }
 
-public(package) fun set_timeout_until_ms(self: &mut Node, until_ms: u64) { self.timeout_until_ms = until_ms }
+public fun set_timeout_until_ms(self: &mut Node, until_ms: u64) { self.timeout_until_ms = until_ms }
 
-public(package) fun set_answer_interval_ms(self: &mut Node, ms: u64) { self.answer_interval_ms = ms }
+public fun set_answer_interval_ms(self: &mut Node, ms: u64) { self.answer_interval_ms = ms }
 
-public(package) fun set_queue_tail_ms(self: &mut Node, ms: u64) { self.queue_tail_ms = ms }
+public fun set_queue_tail_ms(self: &mut Node, ms: u64) { self.queue_tail_ms = ms }
 
-public(package) fun set_open_audits(self: &mut Node, audits: u64) { self.open_audits = audits }
+public fun set_open_audits(self: &mut Node, audits: u64) { self.open_audits = audits }
 
-public(package) fun set_open_disputes(self: &mut Node, disputes: u64) { self.open_disputes = disputes }
+public fun set_open_disputes(self: &mut Node, disputes: u64) { self.open_disputes = disputes }
 
-public(package) fun booked_amount(self: &Booking): u64 { self.amount }
+public fun booked_amount(self: &Booking): u64 { self.amount }
 
-public(package) fun booked_to(self: &Booking): address { self.to }
+public fun booked_to(self: &Booking): address { self.to }
 
-public(package) fun booked_until_ms(self: &Booking): u64 { self.until_ms }
+public fun booked_until_ms(self: &Booking): u64 { self.until_ms }
 
 // Rows of models and tasks: what is sold, at which level, under terms that never change.
 
@@ -316,7 +313,7 @@ public struct AuditTerms has copy, drop, store {
     hold_ms: u64,
 }
 
-public(package) fun new_model(
+public fun new_model(
     id: u64,
     label: String,
     creator: address,
@@ -328,7 +325,7 @@ public(package) fun new_model(
 }
 
 /// A task of these terms, else `EBadArgument`. Windows are multiples of `unit_ms`.
-public(package) fun new_task(
+public fun new_task(
     id: u64,
     owner: address,
     role: u8,
@@ -394,51 +391,51 @@ fun check_window(window_ms: u64, unit_ms: u64) {
 
 // Models.
 
-public(package) fun creator(self: &Model): address { self.creator }
+public fun creator(self: &Model): address { self.creator }
 
-public(package) fun creator_fee_permille(self: &Model): u64 { self.creator_fee_permille }
+public fun creator_fee_permille(self: &Model): u64 { self.creator_fee_permille }
 
-public(package) fun disabled(self: &Model): bool { self.disabled }
+public fun disabled(self: &Model): bool { self.disabled }
 
-public(package) fun disable(self: &mut Model) { self.disabled = true }
+public fun disable(self: &mut Model) { self.disabled = true }
 
 // Tasks.
 
-public(package) fun task_id(self: &Task): u64 { self.id }
+public fun task_id(self: &Task): u64 { self.id }
 
-public(package) fun model(self: &Task): u64 { self.model }
+public fun model(self: &Task): u64 { self.model }
 
-public(package) fun level(self: &Task): u8 { self.level }
+public fun level(self: &Task): u8 { self.level }
 
-public(package) fun exact(self: &Task): bool { self.exact }
+public fun exact(self: &Task): bool { self.exact }
 
-public(package) fun price_ceiling(self: &Task): u64 { self.price_ceiling }
+public fun price_ceiling(self: &Task): u64 { self.price_ceiling }
 
-public(package) fun weights(self: &Task): UnitWeights { self.weights }
+public fun weights(self: &Task): UnitWeights { self.weights }
 
-public(package) fun surcharge_permille(self: &Task): u64 { self.surcharge_permille }
+public fun surcharge_permille(self: &Task): u64 { self.surcharge_permille }
 
-public(package) fun min_collateral(self: &Task): u64 { self.min_collateral }
+public fun min_collateral(self: &Task): u64 { self.min_collateral }
 
-public(package) fun min_reputation(self: &Task): u64 { self.min_reputation }
+public fun min_reputation(self: &Task): u64 { self.min_reputation }
 
-public(package) fun echelons(self: &Task): &vector<u64> { &self.echelons }
+public fun echelons(self: &Task): &vector<u64> { &self.echelons }
 
-public(package) fun deprecated(self: &Task): bool { self.deprecated }
+public fun deprecated(self: &Task): bool { self.deprecated }
 
 /// Whether the whitelist, if there is one, names the node.
-public(package) fun allows(self: &Task, node: u64): bool {
+public fun allows(self: &Task, node: u64): bool {
     self.whitelist.is_empty() || self.whitelist.contains(&node)
 }
 
-public(package) fun deprecate(self: &mut Task) { self.deprecated = true }
+public fun deprecate(self: &mut Task) { self.deprecated = true }
 
-public(package) fun set_whitelist(self: &mut Task, nodes: vector<u64>) { self.whitelist = nodes }
+public fun set_whitelist(self: &mut Task, nodes: vector<u64>) { self.whitelist = nodes }
 
 // Audit terms.
 
 /// p_min, p_stat, verifiers, records, min_claim, challenge_ms and hold_ms of the task.
-public(package) fun audit(self: &Task): (u64, u64, u64, u64, u64, u64, u64) {
+public fun audit(self: &Task): (u64, u64, u64, u64, u64, u64, u64) {
     let AuditTerms { p_min_ppb, p_stat_ppb, verifiers, records, min_claim, challenge_ms, hold_ms } = self.audit;
     (p_min_ppb, p_stat_ppb, verifiers, records, min_claim, challenge_ms, hold_ms)
 }

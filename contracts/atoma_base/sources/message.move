@@ -2,9 +2,9 @@
 /// `atoma/1/<Name>`, a zero byte, then BCS of the struct, under pure ed25519. The transcript of a channel: its records
 /// and proofs that they are under a root. Nothing here reads or moves anything; callers decide what a valid signature
 /// or proof permits.
-module atoma::message;
+module atoma_base::message;
 
-use atoma::errors::{Self, require};
+use atoma_base::errors::{Self, require};
 use sui::bcs::{Self, BCS};
 use sui::ed25519;
 use sui::hash;
@@ -168,7 +168,7 @@ public struct Record has copy, drop {
 }
 
 /// The record of these bytes, else `EBadRecord`. Only the canonical ones have the right length.
-public(package) fun decode(bytes: vector<u8>): Record {
+public fun decode(bytes: vector<u8>): Record {
     require(bytes.length() == RECORD_BYTES, errors::bad_record!());
     let mut reader = bcs::new(bytes);
     let request_hash = peel_hash(&mut reader);
@@ -192,7 +192,7 @@ fun peel_hash(reader: &mut BCS): vector<u8> {
 }
 
 /// The shown record, if it is leaf `index` under `root`, else `EBadRecord` or `EBadProof`.
-public(package) fun prove(
+public fun prove(
     bytes: vector<u8>,
     index: u64,
     proof: &vector<vector<u8>>,
@@ -206,25 +206,25 @@ public(package) fun prove(
     record
 }
 
-public(package) fun leaf(self: &Record): &vector<u8> { &self.leaf }
+public fun leaf(self: &Record): &vector<u8> { &self.leaf }
 
-public(package) fun request_hash(self: &Record): &vector<u8> { &self.request_hash }
+public fun request_hash(self: &Record): &vector<u8> { &self.request_hash }
 
-public(package) fun response_hash(self: &Record): &vector<u8> { &self.response_hash }
+public fun response_hash(self: &Record): &vector<u8> { &self.response_hash }
 
-public(package) fun units(self: &Record): u64 { self.units }
+public fun units(self: &Record): u64 { self.units }
 
-public(package) fun total_units(self: &Record): u64 { self.total_units }
+public fun total_units(self: &Record): u64 { self.total_units }
 
 /// Whether its units can be a claim's up to `to_units`: no more than came with it in all, and those within the claim.
 /// Absurd numbers would leave no verifiers' pay in range.
-public(package) fun fits(self: &Record, to_units: u64): bool {
+public fun fits(self: &Record, to_units: u64): bool {
     self.units <= self.total_units && self.total_units <= to_units
 }
 
-public(package) fun count(self: &Record): u64 { self.count }
+public fun count(self: &Record): u64 { self.count }
 
-public(package) fun work(self: &Record): &vector<u8> { &self.work }
+public fun work(self: &Record): &vector<u8> { &self.work }
 
 /// Whether units may be charged.
-public(package) fun is_billable(self: &Record): bool { self.status <= BILLABLE_MAX }
+public fun is_billable(self: &Record): bool { self.status <= BILLABLE_MAX }

@@ -1,9 +1,9 @@
 /// Bounds of every argument. They are constants of the package, not parameters. The checks abort with
 /// `EBadArgument`.
-module atoma::limits;
+module atoma_base::limits;
 
-use atoma::errors::{Self, require};
-use atoma::message;
+use atoma_base::errors::{Self, require};
+use atoma_base::message;
 use std::string::String;
 
 /// Largest unit count, price, or unit weight.
@@ -15,75 +15,75 @@ const ECHELONS_MAX: u64 = 16;
 const ECHELON_MAX: u64 = 65_535;
 
 /// Largest minimum of collateral that a task may ask for.
-public(package) macro fun collateral_minimum_max(): u64 { 1_000_000_000_000_000 }
+public macro fun collateral_minimum_max(): u64 { 1_000_000_000_000_000 }
 
-public(package) macro fun creator_fee_permille_max(): u64 { 200 }
+public macro fun creator_fee_permille_max(): u64 { 200 }
 
-public(package) macro fun surcharge_permille_max(): u64 { 200 }
+public macro fun surcharge_permille_max(): u64 { 200 }
 
 /// Highest role and modality: chat, embedding, vision, image, speech out, speech in, fine-tuning, training.
-public(package) macro fun role_max(): u8 { 7 }
+public macro fun role_max(): u8 { 7 }
 
 /// Highest security level: none, confidential compute, sampling consensus.
-public(package) macro fun level_max(): u8 { 2 }
+public macro fun level_max(): u8 { 2 }
 
-public(package) macro fun whitelist_max(): u64 { 64 }
+public macro fun whitelist_max(): u64 { 64 }
 
-public(package) macro fun channels_max(): u64 { 64 }
+public macro fun channels_max(): u64 { 64 }
 
 /// Most openings by nodes that a purchase prepays.
-public(package) macro fun opens_max(): u64 { 64 }
+public macro fun opens_max(): u64 { 64 }
 
 /// Most nodes that a Limited purchase draws.
-public(package) macro fun drawn_max(): u64 { 16 }
+public macro fun drawn_max(): u64 { 16 }
 
-public(package) macro fun seal_key_bytes_max(): u64 { 2_048 }
+public macro fun seal_key_bytes_max(): u64 { 2_048 }
 
-public(package) macro fun device_types_max(): u64 { 16 }
+public macro fun device_types_max(): u64 { 16 }
 
 /// Most registry writes of one node in one epoch.
-public(package) macro fun writes_max(): u64 { 8 }
+public macro fun writes_max(): u64 { 8 }
 
 /// Most compensations booked against one node.
-public(package) macro fun bookings_max(): u64 { 32 }
+public macro fun bookings_max(): u64 { 32 }
 
 /// Where a revealed record is stored.
-public(package) macro fun location_bytes_max(): u64 { 128 }
+public macro fun location_bytes_max(): u64 { 128 }
 
 /// A part of a record or body in one call.
-public(package) macro fun part_bytes_max(): u64 { 12_288 }
+public macro fun part_bytes_max(): u64 { 12_288 }
 
 /// A body that can be demanded on chain.
-public(package) macro fun body_bytes_max(): u64 { 98_304 }
+public macro fun body_bytes_max(): u64 { 98_304 }
 
-public(package) macro fun reputation_max(): u64 { 100 }
+public macro fun reputation_max(): u64 { 100 }
 
 /// Reputation at registration.
-public(package) macro fun reputation_base(): u64 { 50 }
+public macro fun reputation_base(): u64 { 50 }
 
 /// A whole, in chances.
-public(package) macro fun ppb(): u64 { 1_000_000_000 }
+public macro fun ppb(): u64 { 1_000_000_000 }
 
-/// The longest window, in ms: three years.
-public(package) macro fun window_ms_max(): u64 { 10_000_000_000 }
+/// The longest window, in ms: 115 days.
+public macro fun window_ms_max(): u64 { 10_000_000_000 }
 
 /// Longest time that must pass between two rounds of the beacon: claims wait for the next one.
-public(package) macro fun beat_ms_max(): u64 { 3_600_000 }
+public macro fun beat_ms_max(): u64 { 3_600_000 }
 
 /// The largest amount among the parameters.
-public(package) macro fun amount_max(): u64 { 1_000_000_000_000_000 }
+public macro fun amount_max(): u64 { 1_000_000_000_000_000 }
 
 /// Most verifiers of an audit's first round.
-public(package) macro fun verifiers_max(): u64 { 4 }
+public macro fun verifiers_max(): u64 { 4 }
 
 /// Most records that an audit draws.
-public(package) macro fun records_max(): u64 { 8 }
+public macro fun records_max(): u64 { 8 }
 
 /// A model's label.
-public(package) fun check_label(label: &String) { check_text(label, LABEL_BYTES_MAX) }
+public fun check_label(label: &String) { check_text(label, LABEL_BYTES_MAX) }
 
 /// An `http://` or `https://` URL of printable ASCII without spaces. Whether it answers, clients find out.
-public(package) fun check_endpoint(endpoint: &String) {
+public fun check_endpoint(endpoint: &String) {
     check_text(endpoint, ENDPOINT_BYTES_MAX);
     let bytes = endpoint.as_bytes();
     let start = if (starts_with(bytes, &b"https://")) 8 else if (starts_with(bytes, &b"http://")) 7 else 0;
@@ -92,20 +92,20 @@ public(package) fun check_endpoint(endpoint: &String) {
 }
 
 /// A unit count, price or weight.
-public(package) fun check_quantity(value: u64) { require(value <= QUANTITY_MAX, errors::bad_argument!()) }
+public fun check_quantity(value: u64) { require(value <= QUANTITY_MAX, errors::bad_argument!()) }
 
 /// 32 bytes that are not a point of small order: anyone could sign for such a key. Bytes that are no point at all
 /// verify nothing, to the harm of whoever names them.
-public(package) fun check_key(key: &vector<u8>) {
+public fun check_key(key: &vector<u8>) {
     check_hash(key);
     require(!message::is_small_order(key), errors::bad_argument!());
 }
 
 /// Exactly 32 bytes.
-public(package) fun check_hash(bytes: &vector<u8>) { require(bytes.length() == 32, errors::bad_argument!()) }
+public fun check_hash(bytes: &vector<u8>) { require(bytes.length() == 32, errors::bad_argument!()) }
 
 /// A limited number of distinct labels.
-public(package) fun check_echelons(echelons: &vector<u64>) {
+public fun check_echelons(echelons: &vector<u64>) {
     require(echelons.length() <= ECHELONS_MAX, errors::bad_argument!());
     echelons.length().do!(|i| {
         require(echelons[i] <= ECHELON_MAX, errors::bad_argument!());

@@ -5,10 +5,10 @@
 /// gap: purchases draw at once, so order means nothing. Verifiers stay where they are, because claims draw over the
 /// sizes of an earlier moment: there a free position is taken over by a newer verifier, whom older claims skip, or cut
 /// off at the end. A draw for an old claim meets who was there, or nobody.
-module atoma::slots;
+module atoma_base::slots;
 
-use atoma::errors::{Self, require};
-use atoma::math;
+use atoma_base::errors::{Self, require};
+use atoma_base::math;
 use sui::table::{Self, Table};
 
 /// Slots in one page of a list.
@@ -78,7 +78,7 @@ public struct Subscription has copy, drop, store {
     verifier_slot: Option<u64>,
 }
 
-public(package) fun new_market(echelons: &vector<u64>, ctx: &mut TxContext): Market {
+public fun new_market(echelons: &vector<u64>, ctx: &mut TxContext): Market {
     let mut market = Market {
         lists: table::new(ctx),
         verifiers: table::new(ctx),
@@ -96,14 +96,14 @@ fun new_list(ctx: &mut TxContext): SlotList { SlotList { pages: table::new(ctx),
 
 // A task's market.
 
-public(package) fun lists(self: &Market): &Table<u64, SlotList> { &self.lists }
+public fun lists(self: &Market): &Table<u64, SlotList> { &self.lists }
 
-public(package) fun verifiers(self: &Market): &Table<u64, SlotList> { &self.verifiers }
+public fun verifiers(self: &Market): &Table<u64, SlotList> { &self.verifiers }
 
-public(package) fun has_subscription(self: &Market, node: u64): bool { self.subscriptions.contains(node) }
+public fun has_subscription(self: &Market, node: u64): bool { self.subscriptions.contains(node) }
 
 /// A node's subscription, whether it still runs or not.
-public(package) fun subscription(self: &Market, node: u64): &Subscription {
+public fun subscription(self: &Market, node: u64): &Subscription {
     require(self.subscriptions.contains(node), errors::not_subscribed!());
     &self.subscriptions[node]
 }
@@ -114,7 +114,7 @@ fun subscription_mut(self: &mut Market, node: u64): &mut Subscription {
 }
 
 /// The node's subscription with these terms: the one it has, or a first one. Its echelon never changes.
-public(package) fun offered(
+public fun offered(
     self: &Market,
     task: u64,
     node: u64,
@@ -132,31 +132,31 @@ public(package) fun offered(
     subscription
 }
 
-public(package) fun has_offers(self: &Market, node: u64): bool { !self.subscription(node).slots.is_empty() }
+public fun has_offers(self: &Market, node: u64): bool { !self.subscription(node).slots.is_empty() }
 
 /// Position of the offer that has no end yet.
-public(package) fun running(self: &Market, subscription: &Subscription): Option<u64> {
+public fun running(self: &Market, subscription: &Subscription): Option<u64> {
     let list = list(&self.lists, subscription.echelon);
     let at = subscription.slots.find_index!(|position| list.slot(*position).until_epoch == math::max!());
     at.map!(|at| subscription.slots[at])
 }
 
 /// The same, else `ENotSubscribed`.
-public(package) fun must_run(self: &Market, subscription: &Subscription): u64 {
+public fun must_run(self: &Market, subscription: &Subscription): u64 {
     let current = self.running(subscription);
     require(current.is_some(), errors::not_subscribed!());
     current.destroy_some()
 }
 
 /// The offer that holds at `epoch`.
-public(package) fun live_offer(self: &Market, subscription: &Subscription, epoch: u64): Option<Slot> {
+public fun live_offer(self: &Market, subscription: &Subscription, epoch: u64): Option<Slot> {
     let list = list(&self.lists, subscription.echelon);
     let at = subscription.slots.find_index!(|position| list.slot(*position).is_live_at(epoch));
     at.map!(|at| *list.slot(subscription.slots[at]))
 }
 
 /// The first epoch from `epoch` on in which none of the node's offers holds, all of them having an end.
-public(package) fun free_epoch(self: &Market, subscription: &Subscription, epoch: u64): u64 {
+public fun free_epoch(self: &Market, subscription: &Subscription, epoch: u64): u64 {
     let list = list(&self.lists, subscription.echelon);
     let mut free = epoch;
     subscription.slots.do_ref!(|position| free = free.max(list.slot(*position).until_epoch));
@@ -165,7 +165,7 @@ public(package) fun free_epoch(self: &Market, subscription: &Subscription, epoch
 
 /// The position that a new offer may take: one of the node's that is dead, or was never in force, else none, for a
 /// new one. A node with two offers alive, one ending and one to come, gets its coming one back.
-public(package) fun free_position(self: &Market, subscription: &Subscription, epoch: u64): Option<u64> {
+public fun free_position(self: &Market, subscription: &Subscription, epoch: u64): Option<u64> {
     let list = list(&self.lists, subscription.echelon);
     let at = subscription.slots.find_index!(|position| {
         let slot = list.slot(*position);
@@ -176,7 +176,7 @@ public(package) fun free_position(self: &Market, subscription: &Subscription, ep
 }
 
 /// Writes the slot at its position, or at a new one, and the subscription. Returns the position.
-public(package) fun write_offer(
+public fun write_offer(
     self: &mut Market,
     mut subscription: Subscription,
     slot: Slot,
@@ -194,18 +194,18 @@ public(package) fun write_offer(
 }
 
 /// One more node subscribes.
-public(package) fun enter(self: &mut Market, echelon: u64) {
+public fun enter(self: &mut Market, echelon: u64) {
     let list = list_mut(&mut self.lists, echelon);
     list.live = list.live + 1;
 }
 
 /// An offer holds no longer than to `until_epoch`.
-public(package) fun end_slot(self: &mut Market, subscription: &Subscription, position: u64, until_epoch: u64) {
+public fun end_slot(self: &mut Market, subscription: &Subscription, position: u64, until_epoch: u64) {
     list_mut(&mut self.lists, subscription.echelon).slot_mut(position).until_epoch = until_epoch;
 }
 
 /// The same, and the node subscribes no more.
-public(package) fun end_offer(self: &mut Market, node: u64, position: u64, until_epoch: u64) {
+public fun end_offer(self: &mut Market, node: u64, position: u64, until_epoch: u64) {
     let echelon = self.subscription(node).echelon;
     let list = list_mut(&mut self.lists, echelon);
     list.slot_mut(position).until_epoch = until_epoch;
@@ -214,7 +214,7 @@ public(package) fun end_offer(self: &mut Market, node: u64, position: u64, until
 
 /// Takes one of the node's offers out of its list. Returns whose offer moved into the gap, if any, from where and to
 /// where.
-public(package) fun take_out_offer(self: &mut Market, node: u64): (Option<u64>, u64, u64) {
+public fun take_out_offer(self: &mut Market, node: u64): (Option<u64>, u64, u64) {
     let subscription = self.subscription_mut(node);
     let (echelon, to) = (subscription.echelon, subscription.slots.pop_back());
     let list = list_mut(&mut self.lists, echelon);
@@ -228,7 +228,7 @@ public(package) fun take_out_offer(self: &mut Market, node: u64): (Option<u64>, 
 }
 
 /// Opts the node in as a verifier: at its position, at a free one, or at a new one. Returns echelon and position.
-public(package) fun join(self: &mut Market, node: u64, owner: address, weight: u64, clock_ms: u64): (u64, u64) {
+public fun join(self: &mut Market, node: u64, owner: address, weight: u64, clock_ms: u64): (u64, u64) {
     let Subscription { price, max_units, echelon, verifier_slot, .. } = *self.subscription(node);
     let slot = new_slot(node, weight, price, max_units, clock_ms, 0);
     let list = list_mut(&mut self.verifiers, echelon);
@@ -243,7 +243,7 @@ public(package) fun join(self: &mut Market, node: u64, owner: address, weight: u
 }
 
 /// Opts it out: not counted any more, drawn until `until_ms`.
-public(package) fun leave(self: &mut Market, node: u64, owner: address, until_ms: u64) {
+public fun leave(self: &mut Market, node: u64, owner: address, until_ms: u64) {
     let subscription = self.subscription_mut(node);
     let (echelon, position) = (subscription.echelon, subscription.verifier_slot);
     require(position.is_some(), errors::not_subscribed!());
@@ -256,13 +256,13 @@ public(package) fun leave(self: &mut Market, node: u64, owner: address, until_ms
 }
 
 /// Whether the slot of a node that is, or was, a verifier can be drawn for no claim any more.
-public(package) fun is_verifier_over(self: &Market, subscription: &Subscription, clock_ms: u64): bool {
+public fun is_verifier_over(self: &Market, subscription: &Subscription, clock_ms: u64): bool {
     let list = list(&self.verifiers, subscription.echelon);
     list.slot(*subscription.verifier_slot.borrow()).until_ms <= clock_ms
 }
 
 /// Whether the next free position is lower than the verifier's. Aborts `ENotSubscribed` if it has none.
-public(package) fun can_move_down(self: &Market, subscription: &Subscription): bool {
+public fun can_move_down(self: &Market, subscription: &Subscription): bool {
     let position = subscription.verifier_slot;
     require(position.is_some(), errors::not_subscribed!());
     let free = &list(&self.verifiers, subscription.echelon).free;
@@ -271,16 +271,16 @@ public(package) fun can_move_down(self: &Market, subscription: &Subscription): b
 }
 
 /// The node has no position in the list of verifiers any more.
-public(package) fun forget_verifier(self: &mut Market, node: u64) {
+public fun forget_verifier(self: &mut Market, node: u64) {
     self.subscription_mut(node).verifier_slot = option::none();
 }
 
 /// Gives the position that a verifier had free.
-public(package) fun free_verifier(self: &mut Market, before: &Subscription) {
+public fun free_verifier(self: &mut Market, before: &Subscription) {
     list_mut(&mut self.verifiers, before.echelon).release(*before.verifier_slot.borrow());
 }
 
-public(package) fun verifiers_in(self: &Market, echelons: &vector<u64>): Verifiers {
+public fun verifiers_in(self: &Market, echelons: &vector<u64>): Verifiers {
     let (mut live, mut positions) = (0, 0);
     echelons.do_ref!(|echelon| {
         let list = list(&self.verifiers, *echelon);
@@ -292,15 +292,15 @@ public(package) fun verifiers_in(self: &Market, echelons: &vector<u64>): Verifie
 
 /// Whether an audit can be filled from them: enough are opted in besides the `owned` ones of the serving node's owner
 /// (of all echelons: too few is the safe side), and not too many positions are dead.
-public(package) fun opted_in(self: &Verifiers): u64 { self.live }
+public fun opted_in(self: &Verifiers): u64 { self.live }
 
-public(package) fun suffice(self: &Verifiers, owned: u64, min_verifiers: u64): bool {
+public fun suffice(self: &Verifiers, owned: u64, min_verifiers: u64): bool {
     math::saturating_sub(self.live, owned) >= min_verifiers
         && self.positions <= self.live * POSITIONS_PER_VERIFIER
 }
 
 /// Verifiers opted in, of this owner, in all echelons.
-public(package) fun verifiers_owned(self: &Market, owner: address): u64 {
+public fun verifiers_owned(self: &Market, owner: address): u64 {
     if (self.verifiers_of.contains(owner)) self.verifiers_of[owner] else 0
 }
 
@@ -315,7 +315,7 @@ fun set_verifiers_owned(self: &mut Market, owner: address, owned: u64) {
 // Lists.
 
 /// The list of an echelon of the task.
-public(package) fun list(lists: &Table<u64, SlotList>, echelon: u64): &SlotList {
+public fun list(lists: &Table<u64, SlotList>, echelon: u64): &SlotList {
     require(lists.contains(echelon), errors::bad_argument!());
     &lists[echelon]
 }
@@ -326,12 +326,12 @@ fun list_mut(lists: &mut Table<u64, SlotList>, echelon: u64): &mut SlotList {
 }
 
 /// Present sizes of the lists of `echelons`, in their order.
-public(package) fun sizes(lists: &Table<u64, SlotList>, echelons: &vector<u64>): vector<u64> {
+public fun sizes(lists: &Table<u64, SlotList>, echelons: &vector<u64>): vector<u64> {
     echelons.map_ref!(|echelon| list(lists, *echelon).size)
 }
 
 /// The sum of all sizes: how many positions the lists have, laid end to end.
-public(package) fun total(sizes: &vector<u64>): u64 {
+public fun total(sizes: &vector<u64>): u64 {
     let mut sum = 0;
     sizes.do_ref!(|size| sum = math::add(sum, *size));
     sum
@@ -339,7 +339,7 @@ public(package) fun total(sizes: &vector<u64>): u64 {
 
 /// Where `position` of the lists of `echelons` is, laid end to end with these `sizes`: its list's echelon, its
 /// position in that list, and whether it is there: it may have been cut off since.
-public(package) fun locate(
+public fun locate(
     lists: &Table<u64, SlotList>,
     echelons: &vector<u64>,
     sizes: &vector<u64>,
@@ -356,14 +356,14 @@ public(package) fun locate(
     (echelons[i], rest, list(lists, echelons[i]).has_slot(rest))
 }
 
-public(package) fun size(self: &SlotList): u64 { self.size }
+public fun size(self: &SlotList): u64 { self.size }
 
 fun has_slot(self: &SlotList, position: u64): bool {
     let page = position / SLOTS_PER_PAGE;
     self.pages.contains(page) && position % SLOTS_PER_PAGE < self.pages[page].length()
 }
 
-public(package) fun slot(self: &SlotList, position: u64): &Slot {
+public fun slot(self: &SlotList, position: u64): &Slot {
     require(self.has_slot(position), errors::not_subscribed!());
     &self.pages[position / SLOTS_PER_PAGE][position % SLOTS_PER_PAGE]
 }
@@ -448,7 +448,7 @@ fun push(self: &mut SlotList, slot: Slot): u64 {
 // Slots.
 
 /// A slot without an end.
-public(package) fun new_slot(
+public fun new_slot(
     node: u64,
     weight: u64,
     price: u64,
@@ -460,30 +460,30 @@ public(package) fun new_slot(
     Slot { node, weight, price, max_units, since_ms, from_epoch, until_epoch, until_ms }
 }
 
-public(package) fun is_live_at(self: &Slot, epoch: u64): bool { self.from_epoch <= epoch && epoch < self.until_epoch }
+public fun is_live_at(self: &Slot, epoch: u64): bool { self.from_epoch <= epoch && epoch < self.until_epoch }
 
-public(package) fun may_verify(self: &Slot, made_ms: u64, clock_ms: u64): bool {
+public fun may_verify(self: &Slot, made_ms: u64, clock_ms: u64): bool {
     self.since_ms < made_ms && clock_ms < self.until_ms
 }
 
-public(package) fun slot_node(self: &Slot): u64 { self.node }
+public fun slot_node(self: &Slot): u64 { self.node }
 
-public(package) fun weight(self: &Slot): u64 { self.weight }
+public fun weight(self: &Slot): u64 { self.weight }
 
-public(package) fun slot_price(self: &Slot): u64 { self.price }
+public fun slot_price(self: &Slot): u64 { self.price }
 
-public(package) fun slot_max_units(self: &Slot): u64 { self.max_units }
+public fun slot_max_units(self: &Slot): u64 { self.max_units }
 
 // Subscriptions.
 
-public(package) fun echelon(self: &Subscription): u64 { self.echelon }
+public fun echelon(self: &Subscription): u64 { self.echelon }
 
 /// Whether it has a position in the list of verifiers.
-public(package) fun has_position(self: &Subscription): bool { self.verifier_slot.is_some() }
+public fun has_position(self: &Subscription): bool { self.verifier_slot.is_some() }
 
-public(package) fun is_verifier(self: &Subscription): bool { self.verifier }
+public fun is_verifier(self: &Subscription): bool { self.verifier }
 
-public(package) fun set_offer(self: &mut Subscription, price: u64, max_units: u64) {
+public fun set_offer(self: &mut Subscription, price: u64, max_units: u64) {
     self.price = price;
     self.max_units = max_units;
 }
