@@ -340,7 +340,7 @@ public(package) fun fault(row: &mut Node, points: u64, epoch: u64) {
 
 /// The same, unless a fault was noted in this epoch already.
 public(package) fun fault_once(row: &mut Node, points: u64, epoch: u64) {
-    if (!row.is_faulted(epoch)) fault(row, points, epoch)
+    if (row.reputation_epoch() < epoch) fault(row, points, epoch)
 }
 
 fun fix_exit(row: &mut Node, exit_after_ms: u64, clock_ms: u64, epoch: u64) {

@@ -9,6 +9,9 @@ use atoma_base::errors::{Self, require};
 use atoma::events;
 use atoma_base::limits;
 use atoma_base::math;
+use atoma_base::params::Params;
+use std::ascii::String;
+use std::type_name;
 use sui::clock::Clock;
 use sui::package::{UpgradeCap, UpgradeReceipt, UpgradeTicket};
 
@@ -37,7 +40,7 @@ public fun lock<T>(db: &AtomaDb<T>, admin: &AdminCap, cap: UpgradeCap, ctx: &mut
     transfer::share_object(lock_impl(db, admin, cap, ctx))
 }
 
-/// `lock` without sharing what it makes.
+/// `lock` without sharing what it makes. A cap of another package than these would guard nothing: `EBadArgument`.
 public(package) fun lock_impl<T>(
     db: &AtomaDb<T>,
     admin: &AdminCap,
@@ -46,11 +49,16 @@ public(package) fun lock_impl<T>(
 ): UpgradeLock {
     db.check_version();
     admin.check(db.addr());
+    let package = cap.package().to_address().to_ascii_string();
+    require(defines<UpgradeLock>(&package) || defines<Params>(&package), errors::bad_argument!());
 
     let lock = UpgradeLock { id: object::new(ctx), db: db.addr(), cap, proposal: option::none() };
     events::upgrade_locked(lock.id.to_address(), object::id_address(&lock.cap));
     lock
 }
+
+/// Whether the package is the one that defines this type.
+fun defines<P>(package: &String): bool { type_name::with_defining_ids<P>().address_string() == *package }
 
 /// Announces a package. A proposal that stands must be cancelled first, else `EAlreadyDone`.
 public fun propose<T>(

@@ -64,7 +64,7 @@ public macro fun reputation_base(): u64 { 50 }
 /// A whole, in chances.
 public macro fun ppb(): u64 { 1_000_000_000 }
 
-/// The longest window, in ms: three years.
+/// The longest window, in ms: 115 days.
 public macro fun window_ms_max(): u64 { 10_000_000_000 }
 
 /// Longest time that must pass between two rounds of the beacon: claims wait for the next one.

@@ -136,15 +136,14 @@ public fun reputation_at(self: &Node, epoch: u64): u64 {
     math::saturating_add(self.reputation, epochs).min(limits::reputation_max!())
 }
 
+public fun reputation_epoch(self: &Node): u64 { self.reputation_epoch }
+
 /// Takes points of reputation, which then grows from the present epoch on. Returns what is left.
 public fun fault(self: &mut Node, points: u64, epoch: u64): u64 {
     self.reputation = math::saturating_sub(self.reputation_at(epoch), points);
     self.reputation_epoch = epoch;
     self.reputation
 }
-
-/// Whether a fault was noted in this epoch.
-public fun is_faulted(self: &Node, epoch: u64): bool { self.reputation_epoch >= epoch }
 
 /// Disables the node and fixes when its collateral can leave. Returns when it was disabled, and from what time and epoch
 /// on it can leave.

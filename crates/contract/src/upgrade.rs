@@ -67,10 +67,18 @@ pub struct UpgradeReceipt {
     pub package: Address,
 }
 
-/// Locks the cap away for good. The result is shared.
-pub fn lock(db: &AtomaDb, admin: &AdminCap, cap: UpgradeCap, ctx: &mut TxContext) -> Result<UpgradeLock> {
+/// Locks the cap away for good. The result is shared. `own` are the addresses of the packages that define the market,
+/// which Move knows by itself: a cap of another would guard nothing.
+pub fn lock(
+    db: &AtomaDb,
+    admin: &AdminCap,
+    cap: UpgradeCap,
+    own: &[Address],
+    ctx: &mut TxContext,
+) -> Result<UpgradeLock> {
     db.check_version()?;
     check_cap(admin, db.id)?;
+    ensure(own.contains(&cap.package), Abort::BadArgument)?;
 
     let lock = UpgradeLock { id: ctx.fresh_id(), db: db.id, cap, proposal: None };
     ctx.emit(UpgradeLocked { lock: lock.id, cap: lock.cap.id });

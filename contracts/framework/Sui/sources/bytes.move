@@ -9,6 +9,18 @@ module sui::address {
 
     public fun to_bytes(a: address): vector<u8> { std::bcs::to_bytes(&a) }
 
+    /// 64 hexadecimal digits, lower case.
+    public fun to_ascii_string(a: address): std::ascii::String {
+        let mut digits = vector[];
+        to_bytes(a).do!(|byte| {
+            digits.push_back(digit(byte / 16));
+            digits.push_back(digit(byte % 16));
+        });
+        digits.to_ascii_string()
+    }
+
+    fun digit(value: u8): u8 { if (value < 10) 48 + value else 87 + value }
+
     public fun length(): u64 { 32 }
 }
 

@@ -85,6 +85,8 @@ fun texts() {
     let name = std::type_name::with_defining_ids<Coin<SUI>>();
     assert_eq!(name.module_string().into_bytes(), b"coin");
     assert_eq!(name.as_string().length(), 64 + 12 + 1 + 64 + 10 + 1);
+    assert_eq!(name.address_string(), @sui.to_ascii_string());
+    assert_eq!((@0xa9).to_ascii_string().into_bytes(), b"00000000000000000000000000000000000000000000000000000000000000a9");
 }
 
 #[test]

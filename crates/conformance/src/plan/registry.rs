@@ -250,7 +250,8 @@ impl Director {
     fn upgrade_call(&mut self) -> Option<Planned> {
         let locks = self.world.locks.len();
         if locks == 0 || (locks < 3 && self.dice.one_in(8)) {
-            let op = Op::Lock { db: 0, cap: 0, package: Address::new([0x78; 32]) };
+            let package = if self.dice.one_in(6) { Address::new([0x78; 32]) } else { Address::ZERO };
+            let op = Op::Lock { db: 0, cap: 0, package };
             return Planned::new(ADMIN, op);
         }
         let lock = u8::try_from(self.dice.index(locks)).ok()?;

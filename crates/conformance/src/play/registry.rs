@@ -51,7 +51,7 @@ fn admin_call(world: &mut World, step: &Step, ctx: &mut TxContext) -> Result<boo
         }
         Op::Lock { db, cap, package } => {
             let held = UpgradeCap { id: upgrade_cap_id(step.tx), package: *package, version: 1, policy: 0 };
-            let lock = upgrade::lock(at(dbs, *db)?, at(caps, *cap)?, held, ctx)?;
+            let lock = upgrade::lock(at(dbs, *db)?, at(caps, *cap)?, held, &[PACKAGE], ctx)?;
             locks.push(lock);
         }
         Op::Propose { db, lock, cap, digest } => {
@@ -80,6 +80,9 @@ fn authorize(world: &mut World, step: &Step, ctx: &mut TxContext) -> Result<(), 
     (world.locks, *ctx) = (locks, draft);
     Ok(())
 }
+
+/// Where the Move VM of the tests has the packages.
+pub(crate) const PACKAGE: Address = Address::ZERO;
 
 /// Id of the upgrade cap that a transaction brings.
 fn upgrade_cap_id(tx: u64) -> Address {

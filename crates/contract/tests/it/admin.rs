@@ -393,9 +393,9 @@ fn an_upgrade_waits_longer_than_any_stack_and_exit() {
     let db = &mut market.world.db;
     let upgrade_cap = UpgradeCap { id: Address::TWO, package: Address::THREE, version: 1, policy: 0 };
     let stranger = AdminCap { db: Address::TWO, ..cap.clone() };
-    let refused = upgrade::lock(db, &stranger, upgrade_cap.clone(), &mut ctx());
+    let refused = upgrade::lock(db, &stranger, upgrade_cap.clone(), &[Address::THREE], &mut ctx());
     assert_eq!(refused.unwrap_err(), Abort::NotAuthorized);
-    let mut lock = upgrade::lock(db, &cap, upgrade_cap, &mut ctx()).unwrap();
+    let mut lock = upgrade::lock(db, &cap, upgrade_cap, &[Address::TWO, Address::THREE], &mut ctx()).unwrap();
     let digest = [7; 32];
     assert_eq!(upgrade::authorize(db, &mut lock, &cap, now, &mut ctx()), Err(Abort::NoProposal));
     assert_eq!(upgrade::propose(db, &mut lock, &cap, &[7; 31], now, &mut ctx()), Err(Abort::BadArgument));
@@ -420,13 +420,22 @@ fn an_upgrade_waits_longer_than_any_stack_and_exit() {
     assert_eq!((lock.cap.package, lock.cap.version, lock.proposal), (Address::TWO, 2, None));
 }
 
+/// The timelock would stand around a worthless package, and the market's own change at once.
+#[test]
+fn the_cap_of_another_package_is_not_locked() {
+    let market = Market::new();
+    let other = UpgradeCap { id: Address::TWO, package: Address::TWO, version: 1, policy: 0 };
+    let refused = upgrade::lock(&market.world.db, &market.cap, other, &[Address::THREE], &mut ctx());
+    assert_eq!(refused.unwrap_err(), Abort::BadArgument);
+}
+
 /// The time to leave counts as it is now, if it has grown since the proposal; and no proposal is kept ready.
 #[test]
 fn a_proposal_waits_for_the_longer_timelock_and_lapses() {
     let mut market = Market::new();
     let (cap, now) = (market.cap.clone(), market.clock_ms);
     let held = UpgradeCap { id: Address::TWO, package: Address::THREE, version: 1, policy: 0 };
-    let mut lock = upgrade::lock(&market.world.db, &cap, held, &mut ctx()).unwrap();
+    let mut lock = upgrade::lock(&market.world.db, &cap, held, &[Address::THREE], &mut ctx()).unwrap();
     upgrade::propose(&market.world.db, &mut lock, &cap, &[7; 32], now, &mut ctx()).unwrap();
     market.set_params(&changed(|params| params.timelock_ms = 6_000_000)).unwrap();
     market.epoch = 1;
