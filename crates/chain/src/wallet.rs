@@ -148,7 +148,7 @@ impl Wallet {
         let mut pause = ATTEMPT_PAUSE;
         for _ in 1..ATTEMPTS {
             let transaction = Box::pin(self.prepare(chain, call.clone())).await?;
-            match self.insist(chain, &transaction).await {
+            match Box::pin(self.insist(chain, &transaction)).await {
                 Err(ChainError::Dead { digest, reason }) => {
                     tracing::debug!(%digest, reason, call = call.name(), "preparing anew");
                 }
@@ -158,7 +158,7 @@ impl Wallet {
             pause *= 2;
         }
         let transaction = Box::pin(self.prepare(chain, call)).await?;
-        self.insist(chain, &transaction).await
+        Box::pin(self.insist(chain, &transaction)).await
     }
 
     /// Submits the same transaction again while its outcome is not known.
