@@ -83,12 +83,12 @@ pub(crate) struct Payer {
 
 #[derive(Args, Debug)]
 pub(crate) struct Dev {
-    /// Port of the gateway; 0 takes a free one.
-    #[arg(long, default_value_t = 8080)]
-    pub(crate) port: u16,
-    /// Port of the chain; 0 takes a free one. Nodes always take free ones.
-    #[arg(long, default_value_t = 9000)]
-    pub(crate) rpc_port: u16,
+    /// Port of the gateway; 0 takes a free one. 8080, unless ephemeral.
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Port of the chain; 0 takes a free one. 9000, unless ephemeral. Nodes always take free ones.
+    #[arg(long)]
+    pub(crate) rpc_port: Option<u16>,
     /// How many nodes to run.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) nodes: u8,
