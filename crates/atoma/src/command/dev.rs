@@ -206,14 +206,8 @@ mod tests {
 
     #[test]
     fn an_ephemeral_run_takes_free_ports_unless_told_otherwise() {
-        let usual = Arguments {
-            port: None,
-            rpc_port: None,
-            nodes: 1,
-            ephemeral: false,
-            reset: false,
-            json: false,
-        };
+        let usual =
+            Arguments { port: None, rpc_port: None, nodes: 1, ephemeral: false, reset: false, json: false };
         assert_eq!((gateway(&usual).port(), chain(&usual).port()), (8080, 9000));
         let ephemeral = Arguments { ephemeral: true, ..usual };
         assert_eq!((gateway(&ephemeral).port(), chain(&ephemeral).port()), (0, 0));
