@@ -14,12 +14,12 @@ use sui_transaction_builder::{Function, ObjectInput, TransactionBuilder};
 
 const STD: Address = Address::from_static("0x1");
 
-fn base() -> Package {
+fn base_package() -> Package {
     linked(&base_modules(), &[STD, Address::TWO], &[STD, Address::TWO])
 }
 
 /// A market of these modules on the base whose first version is `base`.
-fn market(modules: &[&str], base: Address) -> Package {
+fn market_package(modules: &[&str], base: Address) -> Package {
     let dependencies = [STD, Address::TWO, WALRUS_PACKAGE, base];
     linked(modules, &dependencies, &dependencies)
 }
@@ -75,9 +75,9 @@ async fn a_published_package_makes_its_own_market_and_is_upgraded_through_its_lo
     let net = Net::start().await;
     let alice = net.funded(1).await;
     let me = address(&alice);
-    let base = package_of(&net.run(&alice, publish(&base(), me)).await);
+    let base = package_of(&net.run(&alice, publish(&base_package(), me)).await);
     let base_cap = only(&net, me, "0x2::package::UpgradeCap").await;
-    let first = market(&market_modules(), base);
+    let first = market_package(&market_modules(), base);
     let published = net.run(&alice, publish(&first, me)).await;
     assert_eq!(published.effects.status, ExecutionStatus::Success);
     let id = package_of(&published);
@@ -125,7 +125,7 @@ async fn a_published_package_makes_its_own_market_and_is_upgraded_through_its_lo
     let locked_at = locked.effects.lamport_version;
     let lock_input =
         |builder: &mut TransactionBuilder| builder.object(ObjectInput::shared(lock.lock, locked_at, true));
-    let next = market(&[&market_modules()[..], &["another"]].concat(), base);
+    let next = market_package(&[&market_modules()[..], &["another"]].concat(), base);
     let mut builder = TransactionBuilder::new();
     let arguments = vec![
         db(&mut builder),
@@ -205,11 +205,13 @@ async fn what_is_not_the_markets_package_is_refused() {
     let net = Net::start().await;
     let alice = net.funded(1).await;
     let me = address(&alice);
-    let whole = market(&market_modules(), BASE_PACKAGE);
+    let whole = market_package(&market_modules(), BASE_PACKAGE);
     let refused = async |package: &Package| error(&run(&net, &alice, publish(package, me)).await).clone();
 
-    for missing in [market(&market_modules()[1..], BASE_PACKAGE), market(&base_modules()[1..], BASE_PACKAGE)]
-    {
+    for missing in [
+        market_package(&market_modules()[1..], BASE_PACKAGE),
+        market_package(&base_modules()[1..], BASE_PACKAGE),
+    ] {
         assert_eq!(refused(&missing).await, ExecutionError::FeatureNotYetSupported);
     }
     // On no base, and on something else.
@@ -230,7 +232,7 @@ async fn what_is_not_the_markets_package_is_refused() {
     let large = "m".repeat(110);
     let names: Vec<String> = (0..250).map(|at| format!("{large}{at}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).chain(market_modules()).collect();
-    let large = market(&names, BASE_PACKAGE);
+    let large = market_package(&names, BASE_PACKAGE);
     assert!(matches!(refused(&large).await, ExecutionError::PackageTooBig { .. }));
 
     let mut builder = TransactionBuilder::new();
