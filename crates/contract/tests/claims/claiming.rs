@@ -54,7 +54,9 @@ fn a_claim_that_passes_its_audit_pays_as_if_it_had_none() {
     assert_eq!(bench.node(SERVER).open_audits, 0);
     // One record of two million units: twice its cost, of which the claim has less.
     let left = 2_020_000 - 30_000;
-    assert_eq!(bench.due(id, payout(verifier)), left);
+    // By the database, with whose dues the money is now.
+    assert_eq!(bench.due(id, payout(verifier)), 0);
+    assert_eq!(bench.world.db.due_of(payout(verifier)).0, left);
     bench.pass_hold(target);
     bench.release(target).unwrap();
     assert_eq!(bench.due(id, payout(SERVER)), 0);

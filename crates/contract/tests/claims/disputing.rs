@@ -436,6 +436,13 @@ fn post(
 }
 
 #[test]
+fn a_body_is_demanded_of_a_dispute_of_this_database() {
+    let (mut bench, _, dispute) = opened();
+    bench.world.db.id = Address::TWO;
+    assert_eq!(abort(demand(&mut bench, dispute)), Abort::WrongDb);
+}
+
+#[test]
 fn an_opener_who_never_posts_the_body_loses_the_bond() {
     let (mut bench, id, dispute) = opened();
     demand(&mut bench, dispute).unwrap();
@@ -564,7 +571,8 @@ fn at_level_2_an_answer_is_audited() {
     bench.judge(target, |_| PASS);
     assert_eq!(bench.state(target), ClaimState::Held);
     // Twice the cost of its one record, as far as the claim has it.
-    assert_eq!(bench.dispute_due(target.id(), payout(verifier)), 700_000 - 30_000);
+    assert_eq!(bench.dispute_due(target.id(), payout(verifier)), 0);
+    assert_eq!(bench.world.db.due_of(payout(verifier)).0, 700_000 - 30_000);
     bench.pass_hold(target);
     bench.release(target).unwrap();
 }

@@ -119,7 +119,7 @@ fn silence_after_the_commitment_counts_as_the_losing_side() {
         bench.commit_all(target, |_| PASS);
         let silent = bench.seats(target, SeatState::Committed)[0];
         bench.run_out(target);
-        assert_eq!(bench.due(target.id(), payout(silent)), 0, "no reveal, no pay");
+        assert_eq!(bench.world.db.due_of(payout(silent)).0, 0, "no reveal, no pay");
         bench.reveal_all(target);
         bench.commit_all(target, |_| verdict);
         let jury = bench.seats(target, SeatState::Committed);

@@ -334,7 +334,7 @@ fn several_records_are_judged_one_by_one() {
     bench.open_verdict(target, verifier, opened).unwrap();
     assert_eq!(bench.seats(target, SeatState::Seated).len(), 7, "one failed record brings the jury");
     let pay = u64::try_from(records).unwrap() * 60_000;
-    assert_eq!(bench.due(id, payout(verifier)), pay);
+    assert_eq!(bench.world.db.due_of(payout(verifier)).0, pay);
 }
 
 /// One response of a statistical task proves nothing: the claim is void and the node marked.

@@ -486,17 +486,20 @@ fn a_dearer_model_changes_nothing_that_was_bought() {
     assert_eq!(due(&market, id, CREATOR), 100_000);
 }
 
+/// Else colluding nodes could fill a stack with dues until nothing more is settled.
 #[test]
-fn payout_changes_count_from_the_next_settlement() {
+fn payout_changes_count_from_the_next_channel() {
     let mut market = Market::with_nodes(&[COIN]);
     let id = market.buy(purchase(SINGLE));
+    let rows = market.stack(id).dues.len();
     market.settle(id, market.voucher(id, 1, 10, 1)).unwrap();
     market
         .by_badge(NodeId(1), |db, badge, _, ctx| atoma_contract::node::set_payout(db, badge, payout(9), ctx))
         .unwrap();
     market.disable(NodeId(1)).unwrap();
     market.settle(id, market.voucher(id, 1, 20, 2)).unwrap();
-    assert_eq!((due(&market, id, payout(1)), due(&market, id, payout(9))), (9, 9));
+    assert_eq!((due(&market, id, payout(1)), due(&market, id, payout(9))), (18, 0));
+    assert_eq!(market.stack(id).dues.len(), rows + 2, "the node's and the creator's");
 }
 
 #[test]

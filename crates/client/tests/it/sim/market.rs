@@ -25,6 +25,7 @@ impl SimMarket {
         chain.draws += 1;
         let channel = Channel {
             node,
+            payout: Address::ZERO,
             price: PRICE,
             echelon: 0,
             granted: Units(units),
