@@ -57,7 +57,9 @@ fn rust() -> Result<()> {
 }
 
 fn move_package() -> Result<()> {
-    move_steps(&["build", "test"])
+    move_steps(&["build", "test"])?;
+    let name = "contract::the_real_packages_are_published_and_upgraded";
+    run(cargo(&["test", "--release", "--workspace", "--test", "it", "--", "--ignored", "--exact"]).arg(name))
 }
 
 /// Builds the Move packages, or runs their tests, with what must not compile.

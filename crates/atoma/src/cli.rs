@@ -1,7 +1,7 @@
 //! The command line, declared. What a command does is in `command/`.
 
 use atoma_types::{Address, Amount, Price, TaskId, Units};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// A market for AI inference without a landlord.
@@ -83,12 +83,12 @@ pub(crate) struct Payer {
 
 #[derive(Args, Debug)]
 pub(crate) struct Dev {
-    /// Port of the gateway; 0 takes a free one.
-    #[arg(long, default_value_t = 8080)]
-    pub(crate) port: u16,
-    /// Port of the chain; 0 takes a free one. Nodes always take free ones.
-    #[arg(long, default_value_t = 9000)]
-    pub(crate) rpc_port: u16,
+    /// Port of the gateway; 0 takes a free one. 8080, unless ephemeral.
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Port of the chain; 0 takes a free one. 9000, unless ephemeral. Nodes always take free ones.
+    #[arg(long)]
+    pub(crate) rpc_port: Option<u16>,
     /// How many nodes to run.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) nodes: u8,
@@ -345,13 +345,13 @@ pub(crate) enum Stack {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Contract {
-    /// Compile the package and publish it; the caps it makes go to the wallet.
+    /// Compile both packages and publish them, the base first; the caps they make go to the wallet.
     Publish {
         #[command(flatten)]
         target: Target,
         #[command(flatten)]
         sources: Sources,
-        /// Publish although a package is deployed there; the profile forgets that one.
+        /// Publish although the market is deployed there; the profile forgets that one.
         #[arg(long)]
         replace: bool,
     },
@@ -382,29 +382,38 @@ pub(crate) enum Contract {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Upgrade {
-    /// Put the upgrade cap behind the timelock, for good.
+    /// Put both packages' upgrade caps behind the timelock, for good.
     Lock {
         #[command(flatten)]
         target: Target,
-        /// Needed: nobody can take the cap out again.
+        /// Needed: nobody can take the caps out again.
         #[arg(long)]
         yes_forever: bool,
     },
-    /// Compile the package and announce it.
+    /// Compile a package and announce it.
     Propose {
         #[command(flatten)]
         target: Target,
+        #[arg(long = "package", value_enum, default_value_t = Part::Market)]
+        part: Part,
         #[command(flatten)]
         sources: Sources,
     },
     /// Show what is proposed, and from when on it may be carried out.
     Status(Target),
-    /// Withdraw the proposal.
-    Cancel(Target),
-    /// Compile the package again and, if it is the proposed one and its time has come, publish it.
+    /// Withdraw a package's proposal.
+    Cancel {
+        #[command(flatten)]
+        target: Target,
+        #[arg(long = "package", value_enum, default_value_t = Part::Market)]
+        part: Part,
+    },
+    /// Compile a package again and, if it is the proposed one and its time has come, publish it.
     Apply {
         #[command(flatten)]
         target: Target,
+        #[arg(long = "package", value_enum, default_value_t = Part::Market)]
+        part: Part,
         #[command(flatten)]
         sources: Sources,
     },
@@ -428,10 +437,19 @@ pub(crate) struct Target {
     pub(crate) dry_run: bool,
 }
 
+/// One of the contract's two packages.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Plain values and their rules.
+    Base,
+    /// The market, built on the base.
+    Market,
+}
+
 /// What to compile.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Sources {
-    /// Folder with the packages `atoma` and `framework`.
+    /// Folder with the packages `atoma_base`, `atoma` and `framework`.
     #[arg(long, default_value = "contracts", value_name = "DIR")]
     pub(crate) contracts: PathBuf,
 }

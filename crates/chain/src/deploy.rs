@@ -14,7 +14,7 @@ use sui_sdk_types::{Identifier, StructTag};
 /// What whoever deploys the contract does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeployCall {
-    /// The admin cap goes to the sender, the upgrade cap to `to`.
+    /// What the package makes at first goes to the sender, the upgrade cap to `to`.
     Publish {
         package: Package,
         to: Address,
@@ -24,7 +24,7 @@ pub enum DeployCall {
         cap: Address,
         params: Box<Params>,
     },
-    /// Locks the upgrade cap away behind the timelock, for good.
+    /// Locks the upgrade cap of one of the market's packages away behind the timelock, for good.
     LockUpgrades {
         cap: Address,
     },
@@ -54,7 +54,7 @@ pub struct UpgradeCap {
     pub policy: u8,
 }
 
-/// The shared object that holds the upgrade cap.
+/// The shared object that holds an upgrade cap.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct UpgradeLock {
     pub id: Address,
@@ -66,8 +66,16 @@ pub struct UpgradeLock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct UpgradeProposal {
     pub digest: Hash32,
-    /// When it may be carried out.
-    pub ready_ms: u64,
+    pub proposed_ms: u64,
+    /// As it was then.
+    pub timelock_ms: u64,
+}
+
+impl UpgradeProposal {
+    /// When it may be carried out: after the timelock of then or of now, whichever is longer.
+    pub fn ready_ms(&self, timelock_ms: u64) -> u64 {
+        self.proposed_ms.saturating_add(self.timelock_ms.max(timelock_ms))
+    }
 }
 
 impl DeployCall {
@@ -129,7 +137,7 @@ impl DeployCall {
 }
 
 impl ChainClient {
-    /// The lock around the upgrade cap, with what is proposed.
+    /// The lock around an upgrade cap, with what is proposed.
     pub async fn upgrade_lock(&self, id: Address) -> Result<UpgradeLock, ChainError> {
         let module = Identifier::from_static("upgrade");
         let name = Identifier::from_static("UpgradeLock");

@@ -36,6 +36,6 @@ pub use events::{ChainEvent, EventCursor, EventFrame};
 pub use executed::{Created, Executed, SignedTransaction};
 pub use faucet::{faucet, fetch_deployment};
 pub use keystore::WalletError;
-pub use profile::{Deployed, Profile, ProfileError};
+pub use profile::{Deployed, Profile, ProfileError, Published};
 pub use sui_sdk_types::Digest;
 pub use wallet::Wallet;

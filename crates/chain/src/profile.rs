@@ -2,7 +2,7 @@
 //! a network and what is deployed there.
 
 use crate::Deployment;
-use atoma_types::Address;
+use atoma_types::{Address, Hash32};
 use serde::Deserialize;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -34,25 +34,39 @@ pub struct Profile {
     /// Highest gas price, in MIST a unit, at which the contract's deployment goes on.
     pub gas_price_max_mist: u64,
     pub deployed: Option<Deployed>,
+    /// The base package, from when it is published until the market that is built on it is.
+    pub base: Option<Published>,
 }
 
 /// What is on a network. The market is there once all three of its objects are.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deployed {
-    /// As first published.
-    pub package: Address,
-    /// The newest version, if it was upgraded.
-    pub upgraded: Option<Address>,
     /// Walrus's package, as first published.
     pub walrus_package: Address,
     pub admin_cap: Address,
-    pub upgrade_cap: Address,
-    /// Holds the upgrade cap, once that is locked.
-    pub upgrade_lock: Option<Address>,
     pub db: Option<Address>,
     pub treasury: Option<Address>,
     pub beacon: Option<Address>,
+    /// The package of plain values, on which the market's is built.
+    pub base: Published,
+    /// The market's package.
+    pub market: Published,
+}
+
+/// A package on a network.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Published {
+    /// As first published: types are its.
+    pub package: Address,
+    /// The newest version, if it was upgraded.
+    pub upgraded: Option<Address>,
+    /// Of the newest version's modules and dependencies, as an upgrade is authorized by.
+    pub digest: Hash32,
+    pub upgrade_cap: Address,
+    /// Holds the upgrade cap, once that is locked.
+    pub upgrade_lock: Option<Address>,
 }
 
 /// Why there is no such profile, or nothing behind it.
@@ -120,8 +134,8 @@ impl Profile {
         Deployment {
             network: self.network.clone(),
             rpc_url: self.rpc_url.clone(),
-            package: or_zero(|deployed| Some(deployed.package)),
-            upgraded: found(|deployed| deployed.upgraded),
+            package: or_zero(|deployed| Some(deployed.market.package)),
+            upgraded: found(|deployed| deployed.market.upgraded),
             db: or_zero(|deployed| deployed.db),
             treasury: or_zero(|deployed| deployed.treasury),
             beacon: or_zero(|deployed| deployed.beacon),
@@ -151,26 +165,50 @@ impl Profile {
         if let Some(deployed) = &self.deployed {
             text.push_str(&deployed.to_toml());
         }
+        if let Some(base) = &self.base {
+            text.push_str(&base.to_toml("base"));
+        }
         text
     }
 }
 
 impl Deployed {
     fn to_toml(&self) -> String {
+        let own = table(
+            "deployed",
+            [
+                ("walrus_package", Some(self.walrus_package)),
+                ("admin_cap", Some(self.admin_cap)),
+                ("db", self.db),
+                ("treasury", self.treasury),
+                ("beacon", self.beacon),
+            ],
+        );
+        own + &self.base.to_toml("deployed.base") + &self.market.to_toml("deployed.market")
+    }
+}
+
+impl Published {
+    /// The newest version.
+    pub fn code(&self) -> Address {
+        self.upgraded.unwrap_or(self.package)
+    }
+
+    fn to_toml(&self, name: &str) -> String {
         let ids = [
             ("package", Some(self.package)),
             ("upgraded", self.upgraded),
-            ("walrus_package", Some(self.walrus_package)),
-            ("admin_cap", Some(self.admin_cap)),
             ("upgrade_cap", Some(self.upgrade_cap)),
             ("upgrade_lock", self.upgrade_lock),
-            ("db", self.db),
-            ("treasury", self.treasury),
-            ("beacon", self.beacon),
         ];
-        let lines = ids.iter().filter_map(|(name, id)| id.map(|id| format!("{name} = \"{id}\"\n")));
-        format!("\n[deployed]\n{}", lines.collect::<String>())
+        format!("{}digest = \"{}\"\n", table(name, ids), self.digest)
     }
+}
+
+/// A table of those ids that there are.
+fn table<const N: usize>(name: &str, ids: [(&str, Option<Address>); N]) -> String {
+    let lines = ids.iter().filter_map(|(name, id)| id.map(|id| format!("{name} = \"{id}\"\n")));
+    format!("\n[{name}]\n{}", lines.collect::<String>())
 }
 
 fn is_name(name: &str) -> bool {
@@ -196,18 +234,29 @@ mod tests {
     use super::*;
 
     fn deployed() -> Deployed {
-        let id = |byte| Address::new([byte; 32]);
         Deployed {
-            package: id(1),
-            upgraded: Some(id(2)),
             walrus_package: id(3),
             admin_cap: id(4),
-            upgrade_cap: id(5),
-            upgrade_lock: None,
             db: Some(id(6)),
             treasury: Some(id(7)),
             beacon: Some(id(8)),
+            base: Published { upgraded: None, ..published(9) },
+            market: published(1),
         }
+    }
+
+    fn published(first: u8) -> Published {
+        Published {
+            package: id(first),
+            upgraded: Some(id(first + 1)),
+            digest: Hash32([first; 32]),
+            upgrade_cap: id(first + 2),
+            upgrade_lock: None,
+        }
+    }
+
+    fn id(byte: u8) -> Address {
+        Address::new([byte; 32])
     }
 
     #[test]
@@ -228,12 +277,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut profile = Profile::load(folder.path(), "testnet").unwrap();
         profile.deployed = Some(deployed());
+        profile.base = Some(published(20));
         std::fs::write(Profile::path(folder.path(), "testnet"), profile.to_toml()).unwrap();
         assert_eq!(Profile::load(folder.path(), "testnet").unwrap(), profile);
         let deployment = profile.deployment().unwrap();
         assert_eq!(
             (deployment.package, deployment.code()),
-            (deployed().package, deployed().upgraded.unwrap())
+            (deployed().market.package, deployed().market.code())
         );
 
         profile.deployed = Some(Deployed { beacon: None, ..deployed() });

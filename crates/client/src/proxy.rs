@@ -9,7 +9,6 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use axum::serve::ListenerExt as _;
 use axum::{Json, Router};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
@@ -70,14 +69,8 @@ pub async fn spawn(mut config: ConnectConfig, market: Arc<dyn Market>) -> Result
     config.session.policy.tidy = true;
     let session = Session::open(config.session, market).await?;
     let stop = CancellationToken::new();
-    let app = router(session.clone());
-    let stopped = stop.clone().cancelled_owned();
-    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    let server = tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
-            tracing::error!(%error, "the endpoint stopped");
-        }
-    });
+    let bounds = atoma_http::Bounds::default();
+    let server = tokio::spawn(atoma_http::serve(listener, router(session.clone()), bounds, stop.clone()));
     Ok(Handle { addr, session, stop, server: Some(server) })
 }
 

@@ -21,7 +21,7 @@ mod store;
 
 pub use faucet::BlobCertificate;
 pub use ledger::audit::{Totals, Unbalanced};
-pub use package::{PACKAGE, USD_PACKAGE, WALRUS_PACKAGE};
+pub use package::{BASE_PACKAGE, PACKAGE, USD_PACKAGE, WALRUS_PACKAGE};
 pub use store::StoreError;
 
 use atoma_types::Address;
@@ -51,6 +51,11 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Modules that a package must have to be taken for the market's when it is published.
 pub fn market_modules() -> Vec<&'static str> {
     package::modules(PACKAGE)
+}
+
+/// The same of the package under it.
+pub fn base_modules() -> Vec<&'static str> {
+    package::modules(BASE_PACKAGE)
 }
 
 /// How to run a devnet.

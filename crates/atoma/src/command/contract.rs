@@ -1,17 +1,23 @@
-//! `atoma contract`: the package and its market on a network, from publishing to upgrading.
+//! `atoma contract`: the two packages and their market on a network, from publishing to upgrading.
 
 mod compile;
 mod params;
 mod upgrade;
 
-use crate::cli::{Changes, Contract as Arguments, Sources, Target};
+use crate::cli::{Changes, Contract as Arguments, Part, Sources, Target};
 use crate::home::{self, Home};
 use crate::output::{Step, say};
 use anyhow::{Context, Result, bail};
-use atoma_chain::{AdminCall, Call, ChainClient, Created, DeployCall, Deployed, Executed, Profile, Wallet};
-use atoma_types::Address;
+use atoma_chain::{
+    AdminCall, Call, ChainClient, Created, DeployCall, Deployed, Executed, Profile, Published, Wallet,
+};
 use atoma_types::onchain::{Event, PACKAGE_BYTES_MAX, Package};
+use atoma_types::{Address, Hash32};
+use compile::Located;
 use std::path::PathBuf;
+
+/// Where the base is as long as it is nowhere: for sizes, which do not depend on it.
+const NOWHERE: Address = Address::from_static("0xba5e");
 
 pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
     match arguments {
@@ -87,64 +93,117 @@ impl Site {
         Ok(executed)
     }
 
-    /// Writes the profile with what is deployed now.
-    fn save(&mut self, deployed: Deployed) -> Result<()> {
+    /// Writes what changed into the profile.
+    fn save(&mut self, change: impl FnOnce(&mut Profile)) -> Result<()> {
         if self.dry_run {
             return Ok(());
         }
+        change(&mut self.profile);
         // A profile belongs to the chain on which something was deployed.
         self.profile.chain_id = Some(self.chain.chain_id().to_owned());
-        self.profile.deployed = Some(deployed);
         home::write_private(&self.path, self.profile.to_toml().as_bytes())?;
         say!("profile     {}", self.path.display());
         Ok(())
     }
 
-    async fn compile(&self, sources: &Sources) -> Result<Package> {
+    /// The base package; with a base that is published, the market's on it.
+    async fn compile(&self, sources: &Sources, base: Option<Located>) -> Result<Package> {
         let original = self.chain.package_of(self.profile.walrus_system).await.with_context(|| {
             format!("the profile's walrus_system {} is not on this chain", self.profile.walrus_system)
         })?;
-        let newest = self.chain.newest_package(original).await?;
-        let package = compile::package(&sources.contracts, compile::Walrus { original, newest }).await?;
-        let expected = |id: &&Address| **id == newest || self.profile.framework.contains(id);
+        let walrus = Located { original, newest: self.chain.newest_package(original).await? };
+        let package = compile::package(&sources.contracts, walrus, base).await?;
+        let name = if base.is_some() { "the market's package" } else { "the base package" };
+        let below: Vec<Address> = base.iter().flat_map(|base| [base.newest, walrus.newest]).collect();
+        let expected = |id: &&Address| below.contains(id) || self.profile.framework.contains(id);
         if let Some(other) = package.dependencies().iter().find(|id| !expected(id)) {
-            bail!("the package depends on {other}, which the profile does not name");
+            bail!("{name} depends on {other}, which the profile does not name");
         }
-        say!("digest      {}", package.digest());
-        say!("size        {} bytes in {} modules", package.size(), package.modules().len());
+        if let Some(base) = base.filter(|base| !package.dependencies().contains(&base.newest)) {
+            bail!("{name} was not linked to the base at {}", base.newest);
+        }
+        say!("size        {} bytes in {} modules: {name}", package.size(), package.modules().len());
         if package.size() > PACKAGE_BYTES_MAX {
-            bail!(
-                "the package is too large: Sui takes at most {PACKAGE_BYTES_MAX} bytes, nothing was signed"
-            );
+            bail!("{name} is too large: Sui takes at most {PACKAGE_BYTES_MAX} bytes, nothing was signed");
         }
         Ok(package)
+    }
+
+    /// Publishes the base, unless an earlier run did and went no further. None if that was only tried.
+    async fn publish_base(&mut self, package: Package) -> Result<Option<Published>> {
+        let digest = package.digest();
+        if let Some(base) = self.profile.base.clone().filter(|base| base.digest == digest) {
+            say!("base        {}, published already", base.package);
+            return Ok(Some(base));
+        }
+        let call = DeployCall::Publish { package, to: self.wallet.address() };
+        let executed = self.execute("publishing the base", Call::Deploy(call)).await?;
+        let base = published(&executed, digest)?;
+        say!("base        {}", base.package);
+        self.save(|profile| profile.base = Some(base.clone()))?;
+        Ok((!self.dry_run).then_some(base))
+    }
+}
+
+impl Part {
+    fn of(self, deployed: &Deployed) -> &Published {
+        match self {
+            Self::Base => &deployed.base,
+            Self::Market => &deployed.market,
+        }
+    }
+
+    fn of_mut(self, deployed: &mut Deployed) -> &mut Published {
+        match self {
+            Self::Base => &mut deployed.base,
+            Self::Market => &mut deployed.market,
+        }
+    }
+}
+
+impl Located {
+    fn of(package: &Published) -> Self {
+        Self { original: package.package, newest: package.code() }
     }
 }
 
 async fn publish(home: &Home, target: &Target, sources: &Sources, replace: bool) -> Result<()> {
     let mut site = Site::open(home, target).await?;
     if let Some(deployed) = site.profile.deployed.as_ref().filter(|_| !replace) {
-        bail!("{} has package {} already; --replace publishes another", target.network, deployed.package);
+        let package = deployed.market.package;
+        bail!("{} has package {package} already; --replace publishes another", target.network);
     }
     let walrus_package = site.chain.package_of(site.profile.walrus_system).await?;
-    let package = site.compile(sources).await?;
-    let call = DeployCall::Publish { package, to: site.wallet.address() };
-    let executed = site.execute("publishing", Call::Deploy(call)).await?;
-    let deployed = Deployed {
-        package: created(&executed, |kind| kind == "package")?,
-        upgraded: None,
-        walrus_package,
-        admin_cap: created(&executed, |kind| kind.ends_with("::admin::AdminCap"))?,
-        upgrade_cap: created(&executed, |kind| kind.ends_with("::package::UpgradeCap"))?,
-        upgrade_lock: None,
-        db: None,
-        treasury: None,
-        beacon: None,
+    let base = site.compile(sources, None).await?;
+    // Nothing is signed for a market that is too large.
+    site.compile(sources, Some(Located { original: NOWHERE, newest: NOWHERE })).await?;
+    let Some(base) = site.publish_base(base).await? else {
+        say!("market      only compiled: it can be tried once the base has its address");
+        return Ok(());
     };
-    say!("package     {}", deployed.package);
-    say!("AdminCap    {}", deployed.admin_cap);
-    say!("UpgradeCap  {}", deployed.upgrade_cap);
-    site.save(deployed)
+    let package = site.compile(sources, Some(Located::of(&base))).await?;
+    let digest = package.digest();
+    let call = DeployCall::Publish { package, to: site.wallet.address() };
+    let executed = site.execute("publishing the market", Call::Deploy(call)).await?;
+    let market = published(&executed, digest)?;
+    let admin_cap = created(&executed, |kind| kind.ends_with("::admin::AdminCap"))?;
+    say!("package     {}", market.package);
+    say!("AdminCap    {admin_cap}");
+    say!("UpgradeCaps {} and the base's {}", market.upgrade_cap, base.upgrade_cap);
+    let (db, treasury, beacon) = (None, None, None);
+    let deployed = Deployed { walrus_package, admin_cap, db, treasury, beacon, base, market };
+    site.save(|profile| (profile.deployed, profile.base) = (Some(deployed), None))
+}
+
+/// What the transaction published.
+fn published(executed: &Executed, digest: Hash32) -> Result<Published> {
+    Ok(Published {
+        package: created(executed, |kind| kind == "package")?,
+        upgraded: None,
+        digest,
+        upgrade_cap: created(executed, |kind| kind.ends_with("::package::UpgradeCap"))?,
+        upgrade_lock: None,
+    })
 }
 
 /// The one object that the transaction created and whose type fits.
@@ -174,7 +233,7 @@ async fn init(home: &Home, target: &Target, changes: &Changes) -> Result<()> {
     say!("treasury    {}", made.treasury);
     say!("beacon      {}", made.beacon);
     let (db, treasury, beacon) = (Some(made.db), Some(made.treasury), Some(made.beacon));
-    site.save(Deployed { db, treasury, beacon, ..deployed })
+    site.save(|profile| profile.deployed = Some(Deployed { db, treasury, beacon, ..deployed }))
 }
 
 async fn set_paused(home: &Home, target: &Target, paused: bool) -> Result<()> {

@@ -42,9 +42,7 @@ pub(crate) async fn run(home: &Home, arguments: &Arguments) -> Result<()> {
 
 /// Says that a port is taken before the weights are loaded.
 fn check_ports(arguments: &Arguments) -> Result<()> {
-    let chain = (!arguments.ephemeral).then_some((arguments.rpc_port, "--rpc-port"));
-    for (port, option) in [(arguments.port, "--port")].into_iter().chain(chain) {
-        let address = local(port);
+    for (address, option) in [(gateway(arguments), "--port"), (chain(arguments), "--rpc-port")] {
         TcpListener::bind(address)
             .with_context(|| format!("cannot listen on {address}; {option} chooses another port"))?;
     }
@@ -85,9 +83,8 @@ fn market_config(
     folder: &Path,
     engine: Arc<dyn atoma_inference::Engine>,
 ) -> MarketConfig {
-    let port = if arguments.ephemeral { 0 } else { arguments.rpc_port };
     let devnet = atoma_devnet::Config {
-        listen: local(port),
+        listen: chain(arguments),
         store: (!arguments.ephemeral).then(|| folder.join("devnet.redb")),
         ..atoma_devnet::Config::default()
     };
@@ -112,7 +109,7 @@ async fn start_gateway(
 ) -> Result<GatewayHandle> {
     let folder = folder.join("gateway");
     let wallet = market::funded_wallet(market.chain.deployment(), &market.chain, &folder).await?;
-    let config = GatewayConfig { listen: local(arguments.port), ..GatewayConfig::local(&folder) };
+    let config = GatewayConfig { listen: gateway(arguments), ..GatewayConfig::local(&folder) };
     let paying = Arc::new(ChainMarket::new(market.chain.clone(), wallet));
     let gateway = atoma_gateway::spawn(config, paying)
         .await
@@ -189,6 +186,32 @@ async fn input_closed() {
     let _ = wait.await;
 }
 
-fn local(port: u16) -> SocketAddr {
+fn gateway(arguments: &Arguments) -> SocketAddr {
+    local(arguments, arguments.port, 8080)
+}
+
+fn chain(arguments: &Arguments) -> SocketAddr {
+    local(arguments, arguments.rpc_port, 9000)
+}
+
+/// The port that was asked for; else the usual one, or of an ephemeral run a free one.
+fn local(arguments: &Arguments, port: Option<u16>, usual: u16) -> SocketAddr {
+    let port = port.unwrap_or(if arguments.ephemeral { 0 } else { usual });
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ephemeral_run_takes_free_ports_unless_told_otherwise() {
+        let usual =
+            Arguments { port: None, rpc_port: None, nodes: 1, ephemeral: false, reset: false, json: false };
+        assert_eq!((gateway(&usual).port(), chain(&usual).port()), (8080, 9000));
+        let ephemeral = Arguments { ephemeral: true, ..usual };
+        assert_eq!((gateway(&ephemeral).port(), chain(&ephemeral).port()), (0, 0));
+        let told = Arguments { port: Some(1), rpc_port: Some(2), ..ephemeral };
+        assert_eq!((gateway(&told).port(), chain(&told).port()), (1, 2));
+    }
 }

@@ -1,7 +1,9 @@
 //! The first state: the shared objects of Sui and of the market, the test coin, and the faucet's funds.
 
 use super::object::{self, Body, CLOCK, RANDOM, tag};
-use crate::package::{BASE_PACKAGE, ObjectKind, PACKAGE, System, USD_PACKAGE, WALRUS_PACKAGE, World, usd};
+use crate::package::{
+    BASE_PACKAGE, ObjectKind, PACKAGE, Published, System, USD_PACKAGE, WALRUS_PACKAGE, World, usd,
+};
 use atoma_contract::upgrade::UpgradeCap;
 use atoma_contract::{AdminCap, TxContext, admin};
 use atoma_types::onchain::{Abort, Params};
@@ -132,7 +134,9 @@ impl Genesis {
             objects.push(package(id));
         }
         let world = World {
-            packages: BTreeMap::from([(PACKAGE, PACKAGE)]),
+            packages: [PACKAGE, BASE_PACKAGE]
+                .map(|id| (id, Published { code: id, origin: id, base: BASE_PACKAGE }))
+                .into(),
             dbs: BTreeMap::from([(db.id, Arc::new(db))]),
             beacons: BTreeMap::from([(beacon.id, Arc::new(beacon))]),
         };

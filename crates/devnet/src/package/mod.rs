@@ -23,7 +23,7 @@ use sui_sdk_types::{Digest, StructTag, TypeTag};
 pub const PACKAGE: Address =
     Address::from_static("0xa70a000000000000000000000000000000000000000000000000000000000001");
 /// Where it has the package of plain values that the market's is built on.
-pub(crate) const BASE_PACKAGE: Address =
+pub const BASE_PACKAGE: Address =
     Address::from_static("0xa70a000000000000000000000000000000000000000000000000000000000002");
 /// Where the devnet has its test coin.
 pub const USD_PACKAGE: Address =
@@ -43,10 +43,21 @@ pub(crate) fn usd() -> TypeTag {
 /// What the contract stores and the objects' bytes do not show: the rows of their tables.
 #[derive(Clone, Debug)]
 pub(crate) struct World {
-    /// Every version of every package whose code this is, with the package in which its types are declared.
-    pub(crate) packages: BTreeMap<Address, Address>,
+    /// Every version of the market's package and of the one under it, each as often as it was published.
+    pub(crate) packages: BTreeMap<Address, Published>,
     pub(crate) dbs: BTreeMap<Address, Arc<AtomaDb>>,
     pub(crate) beacons: BTreeMap<Address, Arc<Beacon>>,
+}
+
+/// A package that the devnet has code for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Published {
+    /// Where its functions are in the table: [`PACKAGE`], or [`BASE_PACKAGE`].
+    pub(crate) code: Address,
+    /// Its first version, which declares its types.
+    pub(crate) origin: Address,
+    /// The first version of the package of plain values that it uses, or is.
+    pub(crate) base: Address,
 }
 
 impl World {
@@ -58,12 +69,12 @@ impl World {
 
     /// Where the functions of a package are in the table: every package of the market's has the same.
     pub(crate) fn code(&self, id: Address) -> Address {
-        if self.packages.contains_key(&id) { PACKAGE } else { id }
+        self.packages.get(&id).map_or(id, |package| package.code)
     }
 
     /// Where the types of a package are declared.
     pub(crate) fn origin(&self, id: Address) -> Address {
-        self.packages.get(&id).copied().unwrap_or(id)
+        self.packages.get(&id).map_or(id, |package| package.origin)
     }
 
     /// Position in its module and signature of a function.
@@ -268,6 +279,12 @@ impl Machine {
 
     fn body(&self, kind: ObjectKind, contents: Vec<u8>) -> Body {
         Body { tag: kind.tag(self.package, &self.coin), contents }
+    }
+
+    /// The packages that define the market, as Move's types name them: its own, and the one under it.
+    fn own_packages(&self) -> Vec<Address> {
+        let base = self.world.packages.get(&self.package).map(|package| package.base);
+        [self.package].into_iter().chain(base).collect()
     }
 
     /// Shares the objects of a new market.

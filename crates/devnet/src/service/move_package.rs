@@ -50,7 +50,7 @@ impl pb::move_package_service_server::MovePackageService for Service {
         let id = known_package(&ledger, request.into_inner().package_id())?;
         let world = ledger.world();
         let origin = world.origin(id);
-        let upgraded = world.packages.iter().filter(|(_, of)| **of == origin).map(|(id, _)| *id);
+        let upgraded = world.packages.iter().filter(|(_, of)| of.origin == origin).map(|(id, _)| *id);
         let all: BTreeSet<Address> = upgraded.chain([origin]).collect();
         let mut reply = pb::ListPackageVersionsResponse::default();
         reply.versions = all.into_iter().map(|id| listed(&ledger, id)).collect();

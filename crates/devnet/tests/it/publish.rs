@@ -1,22 +1,33 @@
-//! Publishing, making another market, and upgrading it: the real commands, effects and refusals.
+//! Publishing both packages, making another market, and upgrading them: the real commands, effects and refusals.
 
 use crate::support::{Done, Net, address, clock, owned};
-use atoma_devnet::{WALRUS_PACKAGE, market_modules};
+use atoma_devnet::{BASE_PACKAGE, WALRUS_PACKAGE, base_modules, market_modules};
 use atoma_types::onchain::package::empty_module;
 use atoma_types::onchain::{Event, Package};
 use sui_crypto::ed25519::Ed25519PrivateKey;
 use sui_rpc::proto::sui::rpc::v2 as pb;
 use sui_sdk_types::{
-    Address, ExecutionError, ExecutionStatus, IdOperation, Identifier, Object, ObjectOut, PackageUpgradeError,
+    Address, ExecutionError, ExecutionStatus, IdOperation, Identifier, Object, ObjectData, ObjectOut,
+    PackageUpgradeError, UpgradeInfo,
 };
 use sui_transaction_builder::{Function, ObjectInput, TransactionBuilder};
 
 const STD: Address = Address::from_static("0x1");
 
-fn package(modules: &[&str]) -> Package {
-    let dependencies = vec![STD, Address::TWO, WALRUS_PACKAGE];
-    let bytecode = modules.iter().map(|name| empty_module(name, "Some", &dependencies)).collect();
-    Package::new(bytecode, dependencies).unwrap()
+fn base() -> Package {
+    linked(&base_modules(), &[STD, Address::TWO], &[STD, Address::TWO])
+}
+
+/// A market of these modules on the base whose first version is `base`.
+fn market(modules: &[&str], base: Address) -> Package {
+    let dependencies = [STD, Address::TWO, WALRUS_PACKAGE, base];
+    linked(modules, &dependencies, &dependencies)
+}
+
+/// Modules that name these packages, published with those.
+fn linked(modules: &[&str], named: &[Address], dependencies: &[Address]) -> Package {
+    let bytecode = modules.iter().map(|name| empty_module(name, "Some", named)).collect();
+    Package::new(bytecode, dependencies.to_vec()).unwrap()
 }
 
 fn publish(package: &Package, to: Address) -> TransactionBuilder {
@@ -64,15 +75,20 @@ async fn a_published_package_makes_its_own_market_and_is_upgraded_through_its_lo
     let net = Net::start().await;
     let alice = net.funded(1).await;
     let me = address(&alice);
-    let first = package(&market_modules());
+    let base = package_of(&net.run(&alice, publish(&base(), me)).await);
+    let base_cap = only(&net, me, "0x2::package::UpgradeCap").await;
+    let first = market(&market_modules(), base);
     let published = net.run(&alice, publish(&first, me)).await;
     assert_eq!(published.effects.status, ExecutionStatus::Success);
     let id = package_of(&published);
     let change = published.effects.changed_objects.iter().find(|change| change.object_id == id).unwrap();
     assert_eq!(change.id_operation, IdOperation::Created);
     assert!(matches!(change.output_state, ObjectOut::PackageWrite { version: 1, .. }));
+    let ObjectData::Package(stored) = net.object(id).await.unwrap().data().clone() else { panic!("{id}") };
+    assert_eq!(stored.linkage_table[&base], UpgradeInfo { upgraded_id: base, upgraded_version: 1 });
     let admin = only(&net, me, &format!("{id}::admin::AdminCap")).await;
-    let cap = only(&net, me, "0x2::package::UpgradeCap").await;
+    let caps = net.owned(me, "0x2::package::UpgradeCap").await;
+    let cap = caps.into_iter().find(|cap| cap.object_id() != base_cap.object_id()).unwrap();
     // Its package, version 1, the compatible policy.
     let expected = [&cap.object_id().into_inner()[..], &id.into_inner(), &1u64.to_le_bytes(), &[0]].concat();
     assert_eq!(cap.as_struct().unwrap().contents(), expected);
@@ -109,7 +125,7 @@ async fn a_published_package_makes_its_own_market_and_is_upgraded_through_its_lo
     let locked_at = locked.effects.lamport_version;
     let lock_input =
         |builder: &mut TransactionBuilder| builder.object(ObjectInput::shared(lock.lock, locked_at, true));
-    let next = package(&[&market_modules()[..], &["another"]].concat());
+    let next = market(&[&market_modules()[..], &["another"]].concat(), base);
     let mut builder = TransactionBuilder::new();
     let arguments = vec![
         db(&mut builder),
@@ -189,11 +205,22 @@ async fn what_is_not_the_markets_package_is_refused() {
     let net = Net::start().await;
     let alice = net.funded(1).await;
     let me = address(&alice);
-    let whole = package(&market_modules());
+    let whole = market(&market_modules(), BASE_PACKAGE);
     let refused = async |package: &Package| error(&run(&net, &alice, publish(package, me)).await).clone();
 
-    let missing = package(&market_modules()[1..]);
-    assert_eq!(refused(&missing).await, ExecutionError::FeatureNotYetSupported);
+    for missing in [market(&market_modules()[1..], BASE_PACKAGE), market(&base_modules()[1..], BASE_PACKAGE)]
+    {
+        assert_eq!(refused(&missing).await, ExecutionError::FeatureNotYetSupported);
+    }
+    // On no base, and on something else.
+    for base in [WALRUS_PACKAGE, atoma_devnet::PACKAGE] {
+        let dependencies = [STD, Address::TWO, base];
+        let other = linked(&market_modules(), &dependencies, &dependencies);
+        assert_eq!(refused(&other).await, ExecutionError::PublishUpgradeMissingDependency);
+    }
+    let twice = [whole.dependencies(), &[BASE_PACKAGE]].concat();
+    let twice = Package::new(whole.bytecode().to_vec(), twice).unwrap();
+    assert_eq!(refused(&twice).await, ExecutionError::InvalidLinkage);
     let unlinked = Package::new(whole.bytecode().to_vec(), vec![STD, Address::TWO]).unwrap();
     assert_eq!(refused(&unlinked).await, ExecutionError::PublishUpgradeMissingDependency);
     let unknown = [whole.dependencies(), &[Address::from_static("0x77")]].concat();
@@ -203,7 +230,7 @@ async fn what_is_not_the_markets_package_is_refused() {
     let large = "m".repeat(110);
     let names: Vec<String> = (0..250).map(|at| format!("{large}{at}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).chain(market_modules()).collect();
-    let large = package(&names);
+    let large = market(&names, BASE_PACKAGE);
     assert!(matches!(refused(&large).await, ExecutionError::PackageTooBig { .. }));
 
     let mut builder = TransactionBuilder::new();

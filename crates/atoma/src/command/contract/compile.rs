@@ -1,5 +1,5 @@
 //! The Move compiler, as another program: `sui` where there is one, else the same compiler as WebAssembly under
-//! Node.js. Both compile a copy in which Walrus is where it is on the network.
+//! Node.js. Both compile a copy in which what the package is built on is where it is on the network.
 
 use crate::output::Step;
 use anyhow::{Context, Result, bail};
@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use tokio::process::Command;
 
-/// Where Walrus is: the package that declares its types, and its newest version.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Walrus {
+/// Where a package is: its first version, which declares its types, and its newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Located {
     pub(super) original: Address,
     pub(super) newest: Address,
 }
@@ -28,13 +28,14 @@ struct Dump {
     digest: [u8; 32],
 }
 
-/// Compiles the package `atoma` in the folder `contracts`.
-pub(super) async fn package(contracts: &Path, walrus: Walrus) -> Result<Package> {
+/// Compiles the package `atoma_base` in the folder `contracts`, or with a base that is published the package `atoma`.
+pub(super) async fn package(contracts: &Path, walrus: Located, base: Option<Located>) -> Result<Package> {
+    let name = if base.is_some() { "atoma" } else { "atoma_base" };
     let copy = tempfile::tempdir().context("no folder for temporary files")?;
-    stage(contracts, copy.path(), walrus)
-        .with_context(|| format!("cannot read the package in {}", contracts.display()))?;
-    let root = copy.path().join("atoma");
-    let step = Step::start("compiling the package");
+    stage(contracts, copy.path(), walrus, base)
+        .with_context(|| format!("cannot read the packages in {}", contracts.display()))?;
+    let root = copy.path().join(name);
+    let step = Step::start(&format!("compiling {name}"));
     let mut sui = Command::new("sui");
     sui.args(["move", "build", "--dump-bytecode-as-base64", "--path"]).arg(&root);
     let output = match sui.kill_on_drop(true).output().await {
@@ -78,14 +79,21 @@ fn read(output: &Output) -> Result<Package> {
     Ok(package)
 }
 
-/// Copies manifests and sources, and writes into Walrus's manifest where it is.
-fn stage(contracts: &Path, to: &Path, walrus: Walrus) -> std::io::Result<()> {
-    for package in ["atoma", "framework/MoveStdlib", "framework/Sui", "framework/Walrus"] {
+/// Copies manifests and sources, and writes into the manifests where Walrus and the base are.
+fn stage(contracts: &Path, to: &Path, walrus: Located, base: Option<Located>) -> std::io::Result<()> {
+    let packages = [
+        ("atoma", None),
+        ("atoma_base", base.map(|base| ("atoma_base", base))),
+        ("framework/MoveStdlib", None),
+        ("framework/Sui", None),
+        ("framework/Walrus", Some(("walrus", walrus))),
+    ];
+    for (package, at) in packages {
         let (from, to) = (contracts.join(package), to.join(package));
         std::fs::create_dir_all(to.join("sources"))?;
         let mut manifest = std::fs::read_to_string(from.join("Move.toml"))?;
-        if package.ends_with("Walrus") {
-            manifest = located(&manifest, walrus);
+        if let Some((name, at)) = at {
+            manifest = located(&manifest, name, at);
         }
         std::fs::write(to.join("Move.toml"), manifest)?;
         for source in sources(&from.join("sources"))? {
@@ -103,12 +111,16 @@ fn sources(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files.into_iter().filter(|path| path.extension().is_some_and(|kind| kind == "move")).collect())
 }
 
-fn located(manifest: &str, walrus: Walrus) -> String {
+/// The manifest of the package that calls itself `name`, as one that is published.
+fn located(manifest: &str, name: &str, at: Located) -> String {
+    let address = format!("{name} = \"0x");
     let line = |line: &str| {
-        if line.starts_with("published-at = ") {
-            format!("published-at = \"{}\"\n", walrus.newest)
-        } else if line.starts_with("walrus = ") {
-            format!("walrus = \"{}\"\n", walrus.original)
+        if line == "[package]" {
+            format!("{line}\npublished-at = \"{}\"\n", at.newest)
+        } else if line.starts_with("published-at = ") {
+            String::new()
+        } else if line.starts_with(&address) {
+            format!("{name} = \"{}\"\n", at.original)
         } else {
             format!("{line}\n")
         }

@@ -1,7 +1,6 @@
 //! Administration, the beacon, nodes, models, tasks and offers.
 
 use super::*;
-use crate::package::BASE_PACKAGE;
 use atoma_contract::admin::{self, AdminCap};
 use atoma_contract::model::{self, NewModel};
 use atoma_contract::node::{self, Registration, Rotation};
@@ -57,7 +56,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     public("upgrade", "lock", &[DB, ADMIN, UPGRADE_CAP], |m| {
         let db = m.db()?;
         let cap: AdminCap = m.object()?;
-        let lock = upgrade::lock(&db, &cap, m.object()?, &[PACKAGE, BASE_PACKAGE], &mut m.ctx)?;
+        let lock = upgrade::lock(&db, &cap, m.object()?, &m.own_packages(), &mut m.ctx)?;
         m.create(ObjectKind::UpgradeLock, &lock, None)
     }),
     public("upgrade", "propose", &[DB, UPGRADE_LOCK, ADMIN, BYTES, CLOCK], |m| {
