@@ -5,8 +5,10 @@ module atoma::claims_tests;
 
 use atoma::audit;
 use atoma::claim;
+use atoma::claim_state;
 use atoma::court::{Self, Court};
 use atoma::events;
+use atoma::node;
 use std::bcs;
 use std::unit_test::assert_eq;
 use sui::event;
@@ -280,4 +282,60 @@ fun only_the_node_claims() {
     let mut court = court::open(2);
     court.settle_as(court::user());
     abort
+}
+
+/// Node 1 is convicted for what it did elsewhere.
+fun convict(court: &mut Court) {
+    let ctx = court::tx(court::user(), 73);
+    let (db, _, stack, _, clock) = court.parts();
+    node::convict(db, 1, stack.state().params(), 0, court::user(), clock.timestamp_ms(), &ctx);
+}
+
+/// A voucher is queued, and no claim runs.
+fun queue(court: &mut Court) {
+    let (_, _, stack, _, _) = court.parts();
+    let queued = claim_state::new_queued(COIN, 1, vector::tabulate!(32, |_| 0x77));
+    stack.state_mut().channel_mut(1).set_queued(option::some(queued));
+}
+
+#[test]
+fun a_challenge_of_a_void_claim_returns_the_bond() {
+    let mut court = court::open(2);
+    court.settle();
+    court.beat(NOT_DRAWN);
+    court.resolve_pay();
+    let (coin, record) = (court::coin(3 * COIN), court::record());
+    let ctx = court::tx(court::user(), 71);
+    let (db, beacon, stack, _, clock) = court.parts();
+    claim::challenge_record(db, beacon, stack, 1, coin, record, 0, vector[], clock, &ctx);
+    convict(&mut court);
+    let (db, beacon, stack, _, clock) = court.parts();
+    claim::resolve_audit(db, beacon, stack, 1, clock, &mut court::tx(court::user(), 72));
+    assert_eq!(court.stack().state().due_of(court::user()), 2_030_000);
+    assert_eq!(court.db().node(1).open_audits(), 0);
+    assert!(!court.has_claim() && court.stack().state().channel(1).released());
+    court.close();
+}
+
+#[test]
+fun a_convicted_nodes_queue_becomes_no_claim() {
+    let mut court = court::open(2);
+    queue(&mut court);
+    convict(&mut court);
+    court.release();
+    let channel = court.stack().state().channel(1);
+    assert!(channel.queued().is_none() && channel.claim().is_none() && channel.released());
+    court.close();
+}
+
+#[test]
+fun a_queue_with_nothing_at_stake_is_void() {
+    let mut court = court::open(2);
+    queue(&mut court);
+    let (db, _, stack, _, _) = court.parts();
+    node::slash(db, 1, stack.state().params(), 1_000);
+    court.release();
+    let channel = court.stack().state().channel(1);
+    assert!(channel.queued().is_none() && channel.claim().is_none() && !channel.released());
+    court.close();
 }

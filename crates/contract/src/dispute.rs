@@ -29,7 +29,7 @@ use crate::stack::with_credit;
 use crate::{Result, VERSION, admin};
 use atoma_types::onchain::event::{DisputeDeleted, DisputeEnded, DisputeWithdrawn, Migrated};
 use atoma_types::onchain::{Abort, Dispute, DisputeState, Due, Stack};
-use atoma_types::{Address, Amount, Units};
+use atoma_types::{Amount, Units};
 
 /// A dispute with the stack whose units it keeps.
 #[derive(Debug)]
@@ -100,16 +100,15 @@ pub fn withdraw(dispute: &mut Dispute, ctx: &mut TxContext) -> Result {
 struct Bond {
     to_opener: Amount,
     to_node: Amount,
-    payout: Address,
 }
 
 /// Credits the bond and ends the duty to answer: the stack gets its reserve back, the node one dispute less.
 /// At level 2 an answered dispute goes on with its claim.
 fn close(db: &mut AtomaDb, case: &mut Case, bond: Bond, state: DisputeState, ctx: &mut TxContext) -> Result {
-    let Bond { to_opener, to_node, payout } = bond;
+    let Bond { to_opener, to_node } = bond;
     let dispute = &mut *case.dispute;
     let dues = with_credit(dispute.dues.clone(), dispute.opener, to_opener)?;
-    let dues = with_credit(dues, payout, to_node)?;
+    let dues = with_credit(dues, dispute.payout, to_node)?;
     let open = case.stack.disputed.open.checked_sub(1).ok_or(Abort::Arithmetic)?;
     let open_disputes = db.node(dispute.node)?.open_disputes.checked_sub(1).ok_or(Abort::Arithmetic)?;
 

@@ -106,13 +106,12 @@ fn pay_answer(
     price: Price,
     ctx: &mut TxContext,
 ) -> Result {
-    let payout = case.dispute.payout;
     let to_creator = price.amount.share(case.stack.creator_fee_permille)?;
     let to_node = price.amount.sub(to_creator)?;
-    let dues = with_credit(case.stack.dues.clone(), payout, to_node)?;
+    let dues = with_credit(case.stack.dues.clone(), case.dispute.payout, to_node)?;
     let dues = with_credit(dues, case.stack.creator, to_creator)?;
     let fee = answer_fee(case.dispute);
-    let bond = Bond { to_opener: case.dispute.bond.sub(fee)?, to_node: fee, payout };
+    let bond = Bond { to_opener: case.dispute.bond.sub(fee)?, to_node: fee };
 
     case.stack.dues = dues;
     book(case, &price)?;
@@ -142,8 +141,7 @@ fn claim_answer(
     let fee = claim.surcharge;
     let escrow = case.stack.balance.sub(price.amount)?;
     let balance = dispute.balance.add(price.amount)?;
-    let payout = dispute.payout;
-    let bond = Bond { to_opener: dispute.bond.sub(fee)?, to_node: Amount::ZERO, payout };
+    let bond = Bond { to_opener: dispute.bond.sub(fee)?, to_node: Amount::ZERO };
 
     case.stack.balance = escrow;
     case.dispute.balance = balance;
@@ -197,8 +195,7 @@ pub fn answer_refused(
     let change = coin.balance.sub(fee)?;
     let pool = db.pool.add(fee)?;
     let to_treasury = db.to_treasury.add(fee)?;
-    let payout = case.dispute.payout;
-    let bond = Bond { to_opener: case.dispute.bond, to_node: Amount::ZERO, payout };
+    let bond = Bond { to_opener: case.dispute.bond, to_node: Amount::ZERO };
 
     coin.balance = change;
     (db.pool, db.to_treasury) = (pool, to_treasury);
@@ -247,8 +244,7 @@ pub fn show_acknowledged(
     let record = audit::prove(&acknowledged.shown, acknowledged.count, &root)?;
     ensure(record.request_hash == case.dispute.request_hash, Abort::BadRecord)?;
     let fee = answer_fee(case.dispute);
-    let payout = case.dispute.payout;
-    let bond = Bond { to_opener: case.dispute.bond.sub(fee)?, to_node: fee, payout };
+    let bond = Bond { to_opener: case.dispute.bond.sub(fee)?, to_node: fee };
 
     ctx.emit(DisputeAcknowledged { dispute: case.dispute.id, fee });
     close(db, case, bond, DisputeState::Ended, ctx)

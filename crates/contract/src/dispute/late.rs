@@ -34,16 +34,15 @@ pub fn expire(db: &mut AtomaDb, case: &mut Case, clock_ms: u64, ctx: &mut TxCont
     case.check(db)?;
     ensure_waiting(case.dispute)?;
     ensure_expired(case.dispute.late_ms, case.dispute.params.grace_ms, clock_ms)?;
-    let payout = db.node(case.dispute.node)?.payout;
     if case.dispute.state == DisputeState::BodyDemanded {
         ctx.emit(DisputeExpired { dispute: case.dispute.id, duty: BODY });
-        let bond = Bond { to_opener: Amount::ZERO, to_node: case.dispute.bond, payout };
+        let bond = Bond { to_opener: Amount::ZERO, to_node: case.dispute.bond };
         return close(db, case, bond, DisputeState::Ended, ctx);
     }
     let cost = case.dispute.price.cost(case.dispute.max_units)?;
 
     ctx.emit(DisputeExpired { dispute: case.dispute.id, duty: ANSWER });
-    let bond = Bond { to_opener: case.dispute.bond, to_node: Amount::ZERO, payout };
+    let bond = Bond { to_opener: case.dispute.bond, to_node: Amount::ZERO };
     close(db, case, bond, DisputeState::Ended, ctx)?;
     let Dispute { node, params, opener, .. } = &*case.dispute;
     slash::timeout(db, *node, params, cost, *opener, clock_ms, ctx)?;

@@ -439,7 +439,7 @@ fn a_proposal_waits_for_the_longer_timelock_and_lapses() {
     upgrade::propose(&market.world.db, &mut lock, &cap, &[7; 32], now, &mut ctx()).unwrap();
     market.set_params(&changed(|params| params.timelock_ms = 6_000_000)).unwrap();
     market.epoch = 1;
-    let mut authorize = |at_ms| {
+    let authorize = |at_ms| {
         let mut ctx = TxContext::new(STRANGER, 1, Digest::ZERO, 0);
         upgrade::authorize(&market.world.db, &mut lock.clone(), &cap, at_ms, &mut ctx).err()
     };

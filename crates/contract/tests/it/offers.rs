@@ -9,10 +9,15 @@ use atoma_contract::{Result, TxContext, views};
 use atoma_types::onchain::{Abort, Slot};
 use atoma_types::{Amount, NodeId, Price, TaskId, Units};
 
-/// Prices in force.
+/// Offers in force.
+fn offers(market: &Market) -> Vec<Slot> {
+    let mut slots = views::offers(&market.world.db, TaskId(1), 0, 0, 1_000).unwrap();
+    slots.retain(|slot| slot.is_live_at(market.epoch));
+    slots
+}
+
 fn prices(market: &Market) -> Vec<u64> {
-    let offers = views::offers(&market.world.db, TaskId(1), market.epoch).unwrap();
-    offers.iter().map(|slot| slot.price.0).collect()
+    offers(market).iter().map(|slot| slot.price.0).collect()
 }
 
 fn evict(market: &mut Market, node: u64) -> Result<TxContext> {
@@ -132,9 +137,7 @@ fn a_node_writes_eight_times_an_epoch() {
 fn added_collateral_weighs_from_the_next_slot_on() {
     let mut market = Market::with_nodes(&[COIN]);
     market.add_collateral(NodeId(1), 10_000 * COIN).unwrap();
-    let weight = |market: &Market| {
-        views::offers(&market.world.db, TaskId(1), market.epoch).unwrap()[0].weight.0 / COIN
-    };
+    let weight = |market: &Market| offers(market)[0].weight.0 / COIN;
     assert_eq!(weight(&market), 1_000);
     market.reprice(NodeId(1), COIN).unwrap();
     market.epoch = 1;

@@ -226,7 +226,7 @@ fn subscribing_is_bounded_and_happens_once() {
     refuse(Offer { echelon: 16, ..offer.clone() }, Abort::BadArgument);
     market.subscribe_to(node, offer.clone()).unwrap();
     assert_eq!(abort(market.subscribe_to(node, offer)), Abort::AlreadySubscribed);
-    assert_eq!(views::subscriptions(&market.world.db, TaskId(1)).unwrap()[0].node, node);
+    assert_eq!(views::subscription(&market.world.db, TaskId(1), node).unwrap().node, node);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Dry runs: filling in what a client leaves out, estimating, and reading through views.
 
 use crate::support::{Net, SUI, USD, address, owned, sui};
-use atoma_types::Amount;
-use atoma_types::onchain::{Node, Params, Subscription, Task};
+use atoma_types::onchain::{Node, Params, Slot, Subscription, Task};
+use atoma_types::{Amount, NodeId};
 use sui_rpc::field::{FieldMask, FieldMaskUtil};
 use sui_rpc::proto::sui::rpc::v2 as pb;
 use sui_sdk_types::{Address, Input, Transaction, TransactionKind};
@@ -39,7 +39,8 @@ async fn what_is_only_read_is_taken_immutably() {
     net.open_market(&alice).await;
     let mut builder = TransactionBuilder::new();
     let db = builder.object(ObjectInput::new(net.devnet.deployment().db));
-    net.call(&mut builder, "views", "nodes", vec![db]);
+    let one = builder.pure(&1u64);
+    net.call(&mut builder, "views", "nodes", vec![db, one, one]);
     builder.set_sender(address(&alice));
     let transaction = builder.build(&mut net.client.clone()).await.unwrap();
     assert!(shared_inputs(&transaction).iter().all(|shared| !shared.mutability().is_mutable()));
@@ -96,9 +97,11 @@ async fn views_return_what_is_stored() {
     let alice = net.funded(1).await;
     let node = net.open_market(&alice).await;
     assert_eq!((node.owner, node.collateral), (address(&alice), Amount(1_000 * USD)));
-    assert_eq!(net.view::<Vec<Node>>("nodes", &[]).await, [node]);
-    assert_eq!(net.view::<Vec<Subscription>>("subscriptions", &[1]).await.len(), 1);
-    assert_eq!(net.view::<Vec<Task>>("tasks", &[]).await.len(), 1);
+    assert_eq!(net.view::<Vec<Node>>("nodes", &[1, 9]).await, [node]);
+    assert_eq!(net.view::<Vec<Node>>("nodes", &[2, 9]).await, []);
+    assert_eq!(net.view::<Subscription>("subscription", &[1, 1]).await.node, NodeId(1));
+    assert_eq!(net.view::<Vec<Slot>>("offers", &[1, 0, 0, 9]).await.len(), 1);
+    assert_eq!(net.view::<Vec<Task>>("tasks", &[1, 9]).await.len(), 1);
     assert_eq!(net.view::<Params>("params", &[0]).await, atoma_contract::params::devnet());
 }
 

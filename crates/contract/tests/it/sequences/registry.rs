@@ -91,7 +91,7 @@ impl Sequence {
 
     fn evict(&mut self) -> Planned {
         let (task, clock_ms) = (self.any_task(), self.market.clock_ms);
-        let disabled: Vec<NodeId> = views::nodes(&self.market.world.db)
+        let disabled: Vec<NodeId> = views::nodes(&self.market.world.db, 1, 1_000)
             .iter()
             .filter(|node| node.disabled_ms != 0)
             .map(|node| node.id)
