@@ -261,13 +261,12 @@ public fun is_verifier_over(self: &Market, subscription: &Subscription, clock_ms
     list.slot(*subscription.verifier_slot.borrow()).until_ms <= clock_ms
 }
 
-/// Whether the next free position is lower than the verifier's. Aborts `ENotSubscribed` if it has none.
+/// Whether a free position is lower than the verifier's. Aborts `ENotSubscribed` if it has none.
 public fun can_move_down(self: &Market, subscription: &Subscription): bool {
     let position = subscription.verifier_slot;
     require(position.is_some(), errors::not_subscribed!());
-    let free = &list(&self.verifiers, subscription.echelon).free;
-    let count = free.length();
-    count > 0 && free[count - 1] < position.destroy_some()
+    let list = list(&self.verifiers, subscription.echelon);
+    !list.free.is_empty() && list.free[list.lowest()] < position.destroy_some()
 }
 
 /// The node has no position in the list of verifiers any more.
@@ -383,10 +382,22 @@ fun put(self: &mut SlotList, position: Option<u64>, slot: Slot): u64 {
     self.push(slot)
 }
 
-/// Puts a verifier on the last free position, or on a new one, and goes on cutting what no call could cut at once.
+/// Where the lowest free position stands among those remembered. There must be one.
+fun lowest(self: &SlotList): u64 {
+    let mut lowest = 0;
+    self.free.length().do!(|i| if (self.free[i] < self.free[lowest]) lowest = i);
+    lowest
+}
+
+/// Puts a verifier on the lowest free position, or on a new one, and goes on cutting what no call could cut at once.
 /// Returns its position.
 fun place(self: &mut SlotList, slot: Slot): u64 {
-    let free = if (self.free.is_empty()) option::none() else option::some(self.free.pop_back());
+    let free = if (self.free.is_empty()) {
+        option::none()
+    } else {
+        let lowest = self.lowest();
+        option::some(self.free.swap_remove(lowest))
+    };
     let position = self.put(free, slot);
     self.cut();
     position

@@ -29,7 +29,7 @@ fun a_swarm_evicted_in_order_leaves_no_positions_behind() {
     assert_eq!(slots::sizes(market.verifiers(), &vector[0]), vector[356]);
     // One call cuts off a bounded number; whoever joins goes on.
     join(&mut market, 612);
-    assert_eq!(slots::sizes(market.verifiers(), &vector[0]), vector[268]);
+    assert_eq!(slots::sizes(market.verifiers(), &vector[0]), vector[100]);
     assert_eq!(market.verifiers_in(&vector[0]).opted_in(), 13);
     evict(&mut market, 612);
     assert_eq!(slots::sizes(market.verifiers(), &vector[0]), vector[12]);

@@ -143,7 +143,7 @@ pub fn move_verifier(
     let echelon = before.echelon;
     let position = before.verifier_slot.ok_or(Abort::NotSubscribed)?;
     let list = slots::list(&db.market(task)?.verifiers, echelon)?;
-    ensure(list.free.last().is_some_and(|free| *free < position), Abort::AlreadyDone)?;
+    ensure(list.has_free_below(position), Abort::AlreadyDone)?;
     count_write(db.node_mut(badge.node)?, ctx.epoch())?;
 
     leave(db, badge.node, task, clock_ms, ctx)?;

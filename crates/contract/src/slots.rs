@@ -168,10 +168,21 @@ impl SlotList {
         Ok(())
     }
 
-    /// Puts a verifier on a free position, or on a new one, and goes on cutting what no call could cut at once.
+    /// Where the lowest free position stands among those remembered.
+    fn lowest(&self) -> Option<usize> {
+        (0..self.free.len()).min_by_key(|index| self.free[*index])
+    }
+
+    /// Whether a verifier could stand lower than at `position`.
+    pub(crate) fn has_free_below(&self, position: u64) -> bool {
+        self.free.iter().any(|free| *free < position)
+    }
+
+    /// Puts a verifier on the lowest free position, or on a new one, and goes on cutting what no call could cut at once.
     pub(crate) fn place(&mut self, slot: Slot) -> Result<u64> {
-        let position = match self.free.pop() {
-            Some(position) => {
+        let position = match self.lowest() {
+            Some(index) => {
+                let position = self.free.swap_remove(index);
                 *self.slot_mut(position)? = slot;
                 position
             }

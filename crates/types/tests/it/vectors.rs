@@ -167,7 +167,7 @@ fn move_tests() -> String {
     let proof: Vec<String> =
         tree.inclusion_proof(2, 5).unwrap().iter().map(|hash| hex_of(hash.as_bytes())).collect();
     [
-        "// Written by the tests of the types crate from the vectors in its folder.\n#[test_only]\nmodule atoma::message_tests;\n\nuse atoma::message;\nuse atoma::transcript;\n\n".to_owned(),
+        "// Written by the tests of the types crate from the vectors in its folder.\n#[test_only]\nmodule atoma_base::message_tests;\n\nuse atoma_base::message;\n\n".to_owned(),
         format!("const KEY: vector<u8> = {};\n\n", hex_of(&key.public_key().0)),
         case("grant", format!("message::grant({db}, {stack}, {}, {}, {}, {})", g.node, g.units, g.max_price, g.nonce), &g.signed_bytes()),
         case(
@@ -184,10 +184,10 @@ fn move_tests() -> String {
             &v.signed_bytes(),
         ),
         format!(
-            "#[test]\nfun inclusion_under_the_signed_root() {{\n    let leaf = transcript::leaf_hash({});\n    let proof = vector[{}];\n    \
-             let root = {};\n    assert!(transcript::includes(leaf, 2, 5, &proof, &root), 0);\n    \
-             assert!(!transcript::includes(leaf, 1, 5, &proof, &root), 1);\n    assert!(!transcript::includes(leaf, 2, 4, &proof, &root), 2);\n    \
-             assert!(!transcript::includes(leaf, 2, 5, &vector[], &root), 3);\n}}\n",
+            "#[test]\nfun inclusion_under_the_signed_root() {{\n    let leaf = message::leaf_hash({});\n    let proof = vector[{}];\n    \
+             let root = {};\n    assert!(message::includes(leaf, 2, 5, &proof, &root), 0);\n    \
+             assert!(!message::includes(leaf, 1, 5, &proof, &root), 1);\n    assert!(!message::includes(leaf, 2, 4, &proof, &root), 2);\n    \
+             assert!(!message::includes(leaf, 2, 5, &vector[], &root), 3);\n}}\n",
             hex_of(&records[2].to_bytes()),
             proof.join(", "),
             hex_of(v.root.as_bytes()),
