@@ -9,6 +9,7 @@ module atoma::dispute;
 use atoma::beacon::Beacon;
 use atoma::claim_state;
 use atoma::db::{Self, AtomaDb};
+use atoma::dispute_answer;
 use atoma::dispute_state::{Self, DisputeState, StoredBlob};
 use atoma_base::errors::{Self, require};
 use atoma::events;
@@ -120,7 +121,7 @@ public fun answer_served<T>(
     let (id, now) = (dispute.addr(), clock.timestamp_ms());
     let state = stack.state_mut();
     let blob = dispute_state::read(blob);
-    let amount = dispute_state::served(db, beacon, state, id, &mut dispute.state, &blob, record, now);
+    let amount = dispute_answer::served(db, beacon, state, id, &mut dispute.state, &blob, record, now);
     dispute.put(stack.take(amount))
 }
 
@@ -138,7 +139,7 @@ public fun answer_refused<T>(
 ) {
     check_open(db, stack, dispute, badge);
     let (id, paid) = (dispute.addr(), coin.value());
-    let fee = dispute_state::refused(db, stack.state_mut(), id, &mut dispute.state, paid, reason, ctx);
+    let fee = dispute_answer::refused(db, stack.state_mut(), id, &mut dispute.state, paid, reason, ctx);
     db.join_pool(coin.balance_mut().split(fee));
     stack::return_change(coin, ctx)
 }
@@ -162,7 +163,7 @@ public fun show_acknowledged<T>(
     check_open(db, stack, dispute, badge);
     let (id, state) = (dispute.addr(), stack.state_mut());
     let dispute = &mut dispute.state;
-    dispute_state::acknowledged(db, state, id, dispute, node, units, count, root, &signature, record, index, &proof)
+    dispute_answer::acknowledged(db, state, id, dispute, node, units, count, root, &signature, record, index, &proof)
 }
 
 /// The opener must post the body on chain in `body_window_ms`, else the bond is the node's. By the node's badge, once.

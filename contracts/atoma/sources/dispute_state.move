@@ -197,6 +197,18 @@ public(package) fun stack(self: &DisputeState): address { self.stack }
 
 public(package) fun opener(self: &DisputeState): address { self.opener }
 
+public(package) fun node(self: &DisputeState): u64 { self.node }
+
+public(package) fun payout(self: &DisputeState): address { self.payout }
+
+public(package) fun level(self: &DisputeState): u8 { self.level }
+
+/// The node's queue was full when it was opened: refusing costs nothing.
+public(package) fun is_overflow(self: &DisputeState): bool { self.is_overflow }
+
+/// What refusing costs the node.
+public(package) fun refusal_fee(self: &DisputeState): u64 { if (self.is_overflow) 0 else self.params.answer_fee() }
+
 public(package) fun request_hash(self: &DisputeState): &vector<u8> { &self.request_hash }
 
 public(package) fun is_body_demanded(self: &DisputeState): bool { self.state == BODY_DEMANDED }
@@ -255,6 +267,8 @@ public(package) fun read(blob: &Blob): StoredBlob {
 /// The Walrus epoch of a dispute over what this blob holds: the one in which it was certified, as Walrus wrote. The epoch
 /// of now is at least that; `System` says it only to the Walrus package that it was upgraded to, and disputes must not
 /// wait for an upgrade of ours. An old blob hurts only its opener, from whom the node demands the body.
+public(package) fun blob_id(self: &StoredBlob): &vector<u8> { &self.blob_id }
+
 fun epoch(self: &StoredBlob): u32 {
     require(self.certified_epoch.is_some(), errors::bad_blob!());
     *self.certified_epoch.borrow()
@@ -453,18 +467,7 @@ fun queue(params: &Params, node: &Node, clock_ms: u64): (u64, bool) {
     (wanted_ms.min(latest_ms), wanted_ms > latest_ms)
 }
 
-// What a node can do about a dispute.
-
-/// Points of reputation that a refusal costs.
-const REFUSAL_POINTS: u64 = 1;
-
-/// What the answered units cost.
-public struct Price has drop {
-    /// Disputed units of the channel, and their cost, with these.
-    units: u64,
-    total: u64,
-    amount: u64,
-}
+// Whom a dispute waits for, and what answers it. The answers are `dispute_answer`'s.
 
 /// Both are of this version, and the dispute is the stack's, else `EWrongDispute`.
 public(package) fun check_case<T>(db: &AtomaDb<T>, stack: address, state: &StackState, dispute: &DisputeState) {
@@ -488,33 +491,8 @@ public(package) fun check_duty<T>(
     dispute.check_waiting();
 }
 
-/// The node answered on Walrus. Below level 2 it is credited at once; at level 2 the answer is a claim of one record,
-/// whose audit the answer fee pays first. The opener's bond pays the fee. Returns what moves from the stack's balance
-/// into the dispute's.
-public(package) fun served<T>(
-    db: &mut AtomaDb<T>,
-    beacon: &Beacon,
-    state: &mut StackState,
-    id: address,
-    dispute: &mut DisputeState,
-    blob: &StoredBlob,
-    record: vector<u8>,
-    clock_ms: u64,
-): u64 {
-    beacon.check(db);
-    let record = check_answer(dispute, blob, record);
-    let price = priced(state, id, dispute, record.units());
-    if (dispute.level == 2) {
-        require(db.node(dispute.node).convictions() == 0, errors::convicted!());
-        claim_answer(db, beacon, state, id, dispute, blob, &record, price, clock_ms)
-    } else {
-        pay_answer(db, state, id, dispute, blob, &record, price);
-        0
-    }
-}
-
 /// The record answers this request with no more than it may cost, and is stored long enough.
-fun check_answer(dispute: &DisputeState, blob: &StoredBlob, bytes: vector<u8>): Record {
+public(package) fun check_answer(dispute: &DisputeState, blob: &StoredBlob, bytes: vector<u8>): Record {
     let record = message::decode(bytes);
     let units = record.units();
     require(record.request_hash() == dispute.request_hash(), errors::bad_record!());
@@ -526,144 +504,6 @@ fun check_answer(dispute: &DisputeState, blob: &StoredBlob, bytes: vector<u8>): 
     require(units <= dispute.max_units, errors::over_claimed!());
     blob.check_blob(dispute.walrus_epoch);
     record
-}
-
-/// A difference of the cost of all disputed units of the channel. Paid are at most the units that are still kept:
-/// settlements may have taken them, and paid them, meanwhile.
-fun priced(state: &StackState, id: address, dispute: &DisputeState, units: u64): Price {
-    let row = state.channel(dispute.node);
-    let units = math::add(row.disputed_units(), units.min(reserved(state, id)));
-    let total = math::cost(units, row.price());
-    Price { units, total, amount: math::sub(total, row.disputed_paid()) }
-}
-
-fun pay_answer<T>(
-    db: &mut AtomaDb<T>,
-    state: &mut StackState,
-    id: address,
-    dispute: &mut DisputeState,
-    blob: &StoredBlob,
-    record: &Record,
-    price: Price,
-) {
-    let amount = price.amount;
-    let to_creator = math::share(amount, state.creator_fee_permille());
-    let to_node = math::sub(amount, to_creator);
-    let creator = state.creator();
-    state.credit(dispute.payout, to_node);
-    state.credit(creator, to_creator);
-    let fee = dispute.answer_fee();
-    let to_opener = dispute.bond - fee;
-
-    book(state, dispute, &price);
-    announce(id, blob, record, amount, to_node, to_creator, fee);
-    end_duty(db, state, id, dispute, to_opener, fee);
-}
-
-/// Moves the price into the dispute, where it is a claim under the root that is its one leaf.
-fun claim_answer<T>(
-    db: &mut AtomaDb<T>,
-    beacon: &Beacon,
-    state: &mut StackState,
-    id: address,
-    dispute: &mut DisputeState,
-    blob: &StoredBlob,
-    record: &Record,
-    price: Price,
-    clock_ms: u64,
-): u64 {
-    let terms = terms(id, dispute);
-    let (amount, fee, units) = (price.amount, dispute.answer_fee(), record.units());
-    let claim = claim_state::make(db, beacon, &terms, 0, units, 1, *record.leaf(), amount, fee, clock_ms);
-    let to_opener = dispute.bond - fee;
-
-    book(state, dispute, &price);
-    announce(id, blob, record, amount, 0, 0, 0);
-    claim_state::announce(&terms, &claim);
-    dispute.set_claim(claim);
-    end_duty(db, state, id, dispute, to_opener, 0);
-    amount
-}
-
-/// The units are the channel's disputed ones.
-fun book(state: &mut StackState, dispute: &DisputeState, price: &Price) {
-    let row = state.channel_mut(dispute.node);
-    row.set_disputed_units(price.units);
-    row.set_disputed_paid(price.total);
-}
-
-fun announce(
-    id: address,
-    blob: &StoredBlob,
-    record: &Record,
-    amount: u64,
-    to_node: u64,
-    to_creator: u64,
-    fee: u64,
-) {
-    events::dispute_answered(
-        id,
-        record.units(),
-        *record.response_hash(),
-        blob.blob_id,
-        amount,
-        to_node,
-        to_creator,
-        fee,
-    )
-}
-
-/// The node declines: the opener has the whole bond back, the treasury the fee out of the node's coin, worth `paid`.
-/// Nobody earns from opening what a node must refuse; and of a flood only the first refusal of an epoch without a fault
-/// costs the node a point of reputation. One opened when the node's queue was full costs neither. Returns the fee.
-public(package) fun refused<T>(
-    db: &mut AtomaDb<T>,
-    state: &mut StackState,
-    id: address,
-    dispute: &mut DisputeState,
-    paid: u64,
-    reason: u8,
-    ctx: &TxContext,
-): u64 {
-    let is_free = dispute.is_overflow;
-    let fee = if (is_free) 0 else dispute.params.answer_fee();
-    require(paid >= fee, errors::insufficient_payment!());
-    let to_opener = dispute.bond;
-
-    db.add_to_treasury(fee);
-    events::dispute_refused(id, reason, fee);
-    end_duty(db, state, id, dispute, to_opener, 0);
-    if (!is_free) node::fault_once(db.node_mut(dispute.node), REFUSAL_POINTS, ctx.epoch());
-    fee
-}
-
-/// The user has signed for this answer already: a voucher for the node, and the record under its root. The bond pays
-/// the fee.
-public(package) fun acknowledged<T>(
-    db: &mut AtomaDb<T>,
-    state: &mut StackState,
-    id: address,
-    dispute: &mut DisputeState,
-    node: u64,
-    units: u64,
-    count: u64,
-    root: vector<u8>,
-    signature: &vector<u8>,
-    record: vector<u8>,
-    index: u64,
-    proof: &vector<vector<u8>>,
-) {
-    limits::check_hash(&root);
-    let voucher = message::voucher(state.db(), dispute.stack(), node, units, count, root);
-    let bytes = message::voucher_bytes(&voucher);
-    require(message::verifies(&bytes, signature, state.request_key()), errors::bad_signature!());
-    let record = message::prove(record, index, proof, count, &root);
-    require(record.request_hash() == dispute.request_hash(), errors::bad_record!());
-    let fee = dispute.answer_fee();
-    let to_opener = dispute.bond - fee;
-
-    events::dispute_acknowledged(id, fee);
-    end_duty(db, state, id, dispute, to_opener, fee);
 }
 
 // The claim that an answer is at level 2: what becomes of it and of its money. The same functions as on a channel's
