@@ -109,8 +109,8 @@ fn router(session: Session) -> Router {
 
 async fn ask(session: Session, endpoint: Endpoint, body: Body) -> Result<Response, ApiError> {
     let body = read_body(body).await?;
-    let quote = session.quote(&body).await?;
-    Ok(session.ask(endpoint, &quote, body).await?.into_response())
+    let quote = session.quote(endpoint, &body).await?;
+    Ok(session.ask(&quote, body).await?.into_response())
 }
 
 async fn models(State(session): State<Session>) -> Json<Value> {

@@ -148,13 +148,13 @@ async fn no_more_is_paid_than_was_quoted() {
     let (world, dir) = (World::start(&[Manner::Honest]).await, TempDir::new().unwrap());
     let session = open(&world, &dir, Policy::default()).await;
     let body = chat(false);
-    let quote = session.quote(&body).await.unwrap();
+    let quote = session.quote(Endpoint::ChatCompletions, &body).await.unwrap();
     world.set_price(Price(PRICE.0 + 1));
     session.buy(MODEL).await.unwrap();
-    let error = session.ask(Endpoint::ChatCompletions, &quote, body.clone()).await.unwrap_err();
+    let error = session.ask(&quote, body.clone()).await.unwrap_err();
     assert_eq!((error.status, error.code), (StatusCode::SERVICE_UNAVAILABLE, "price_rose"));
     assert_eq!(world.requests(0), 0);
-    let quote = session.quote(&body).await.unwrap();
-    let answer = session.ask(Endpoint::ChatCompletions, &quote, body).await.unwrap();
+    let quote = session.quote(Endpoint::ChatCompletions, &body).await.unwrap();
+    let answer = session.ask(&quote, body).await.unwrap();
     assert!(cost_of(read(answer).await.1) <= quote.max_cost);
 }
