@@ -18,6 +18,10 @@ const FAILURES_MAX: u32 = 3;
 /// How long closing waits for requests in flight.
 const IDLE_LOOKS: u32 = 120;
 const IDLE_PAUSE: Duration = Duration::from_millis(250);
+/// Part of the window that may be unacknowledged without a voucher on its way.
+const UNSENT_SHARE: u64 = 8;
+/// Part of the window from which on every request brings a voucher.
+const CROWDED_SHARE: u64 = 2;
 const REST_MIN: Duration = Duration::from_secs(1);
 const REST_MAX: Duration = Duration::from_secs(60);
 
@@ -94,6 +98,8 @@ struct Books {
     ledger: Ledger,
     /// The newest voucher, signed once.
     voucher: Option<Signed<Voucher>>,
+    /// Count of the newest voucher that went along with a request, unless that one failed.
+    sent: u64,
     waiters: HashMap<Hash32, oneshot::Sender<Completion>>,
     /// Requests whose receipt did not come in time, and until when it is accepted.
     lost: HashMap<Hash32, Instant>,
@@ -117,7 +123,7 @@ impl Channel {
     ) -> Self {
         let until = Instant::now() + patience;
         let lost = ledger.awaiting().map(|request_hash| (request_hash, until)).collect();
-        let books = Books { ledger, voucher: None, waiters: HashMap::new(), lost, closing: false };
+        let books = Books { ledger, voucher: None, sent: 0, waiters: HashMap::new(), lost, closing: false };
         Self {
             identity,
             key,
@@ -170,6 +176,28 @@ impl Channel {
             books.voucher = Some(voucher.sign(&self.key));
         }
         books.voucher.clone()
+    }
+
+    /// The voucher that the next request brings along: none while the node lacks but a few acknowledgements and the
+    /// window has room, because signing and checking one costs more than all else about a small request. What is left
+    /// is acknowledged once the channel is idle.
+    pub(crate) fn voucher_along(&self) -> Option<Signed<Voucher>> {
+        {
+            let mut books = self.books();
+            let (count, window) = (books.ledger.count(), books.ledger.window());
+            let unsent = count.saturating_sub(books.sent.max(books.ledger.acknowledged()));
+            let crowded = books.ledger.in_flight().saturating_add(unsent) > window / CROWDED_SHARE;
+            if unsent < (window / UNSENT_SHARE).max(1) && !crowded {
+                return None;
+            }
+            books.sent = count;
+        }
+        self.voucher()
+    }
+
+    /// A request failed; the voucher that it brought along may not have arrived.
+    pub(crate) fn voucher_lost(&self) {
+        self.books().sent = 0;
     }
 
     /// Writes down a request and the voucher that travels with it.

@@ -76,7 +76,11 @@ impl Inner {
             };
             self.restock(&pool);
             let channel = Arc::clone(slot.channel());
-            match self.send(request, slot).await {
+            let sent = self.send(request, slot).await;
+            if sent.is_err() {
+                channel.voucher_lost();
+            }
+            match sent {
                 Ok(answer) => {
                     channel.succeeded();
                     return Ok(answer);
@@ -119,7 +123,7 @@ impl Inner {
         let request_hash = auth.signed_hash();
         let sent = Sent { stack: identity.stack, node: identity.node, request_hash, price: channel.price() };
         let (row, paid) = slot.issue(request_hash, request.bounds);
-        let voucher = channel.voucher();
+        let voucher = channel.voucher_along();
         // All must be written before the request is sent; they share the wait.
         let (kept, noted) =
             tokio::join!(channel.keep(row, voucher.clone()), request.note.before_send(sent, paid));
