@@ -7,6 +7,7 @@
 module atoma::dispute;
 
 use atoma::beacon::Beacon;
+use atoma::claim_audit;
 use atoma::claim_state;
 use atoma::db::{Self, AtomaDb};
 use atoma::dispute_answer;
@@ -261,7 +262,7 @@ public fun resolve_audit<T>(
     let (id, state) = (dispute.addr(), &mut dispute.state);
     dispute_state::check_claim(db, beacon, state);
     let terms = dispute_state::terms(id, state);
-    let step = claim_state::open_audit(db, beacon, &terms, state.claim_mut(), clock.timestamp_ms(), ctx);
+    let step = claim_audit::open(db, beacon, &terms, state.claim_mut(), clock.timestamp_ms(), ctx);
     dispute_state::finish(id, state, &step);
     dispute.pay(step.to_caller(), ctx)
 }
@@ -348,7 +349,7 @@ public fun reveal_verdict<T>(
     require(badge.badge_db() == state.db(), errors::wrong_db!());
     let terms = dispute_state::terms(id, state);
     let verifier = badge.badge_id();
-    let step = claim_state::reveal_verdict(db, &terms, state.claim_mut(), verifier, verdicts, digests, salt, now, ctx);
+    let step = claim_audit::reveal_verdict(db, &terms, state.claim_mut(), verifier, verdicts, digests, salt, now, ctx);
     dispute_state::finish(id, state, &step);
     db.join_pool(dispute.take(step.to_pool()))
 }
@@ -366,7 +367,7 @@ public fun expire_audit<T>(db: &mut AtomaDb<T>, dispute: &mut Dispute<T>, clock:
     let (id, state) = (dispute.addr(), &mut dispute.state);
     dispute_state::check_db(db, state);
     let terms = dispute_state::terms(id, state);
-    let step = claim_state::expire(db, &terms, state.claim_mut(), clock.timestamp_ms(), ctx);
+    let step = claim_audit::expire(db, &terms, state.claim_mut(), clock.timestamp_ms(), ctx);
     dispute_state::finish(id, state, &step);
     db.join_pool(dispute.take(step.to_pool()))
 }

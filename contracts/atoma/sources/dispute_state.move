@@ -640,7 +640,7 @@ public(package) fun expire<T>(
     ctx: &TxContext,
 ) {
     dispute.check_waiting();
-    claim_state::check_expired(dispute.late_ms, dispute.params.grace_ms(), clock_ms);
+    dispute.params.check_expired(dispute.late_ms, clock_ms);
     let bond = dispute.bond;
     if (dispute.is_body_demanded()) {
         events::dispute_expired(id, BODY);
