@@ -11,12 +11,14 @@ use atoma::claim_audit;
 use atoma::claim_state;
 use atoma::db::{Self, AtomaDb};
 use atoma::dispute_answer;
-use atoma::dispute_state::{Self, DisputeState, StoredBlob};
+use atoma::dispute_state::{Self, DisputeState};
 use atoma_base::errors::{Self, require};
 use atoma::events;
 use atoma_base::math;
+use atoma_base::message;
 use atoma::node::NodeBadge;
 use atoma::stack::{Self, Stack};
+use atoma_base::stored_blob::StoredBlob;
 use sui::balance::Balance;
 use sui::clock::Clock;
 use sui::coin::Coin;
@@ -84,9 +86,10 @@ public(package) fun open_impl<T>(
     clock: &Clock,
     ctx: &mut TxContext,
 ): Dispute<T> {
-    let request = dispute_state::new_request(node, hops, nonce, body_hash, max_units, expires_ms);
     let (stack_id, now, paid) = (stack.addr(), clock.timestamp_ms(), coin.value());
     let state = stack.state_mut();
+    let request =
+        message::request_auth(state.db(), stack_id, node, hops, nonce, body_hash, max_units, expires_ms);
     let (draft, tail_ms) = dispute_state::opened(
         db,
         stack_id,
