@@ -3,6 +3,7 @@
 
 use crate::journal::{Journal, JournalError, RequestRow};
 use crate::ledger::{self, Blocked, Bounds, Disagreement, Ledger, Outcome};
+use crate::route::Standing;
 use atoma_types::message::Message as _;
 use atoma_types::{
     Address, Amount, Hash32, NodeId, Price, Receipt, SecretKey, Signed, TaskId, Units, Voucher,
@@ -13,8 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
-/// Failures in a row after which a node is left alone for a while.
-const FAILURES_MAX: u32 = 3;
 /// How long closing waits for requests in flight.
 const IDLE_LOOKS: u32 = 120;
 const IDLE_PAUSE: Duration = Duration::from_millis(250);
@@ -22,8 +21,6 @@ const IDLE_PAUSE: Duration = Duration::from_millis(250);
 const UNSENT_SHARE: u64 = 8;
 /// Part of the window from which on every request brings a voucher.
 const CROWDED_SHARE: u64 = 2;
-const REST_MIN: Duration = Duration::from_secs(1);
-const REST_MAX: Duration = Duration::from_secs(60);
 
 /// How a request was paid.
 #[derive(Clone, Debug)]
@@ -86,7 +83,7 @@ pub struct Channel {
     journal: Journal,
     books: Mutex<Books>,
     nonces: Mutex<Range<u64>>,
-    health: Mutex<Health>,
+    standing: Arc<Standing>,
     /// Told when a place may have become free.
     freed: Arc<Notify>,
     /// How long a node may take to give the receipt of an answer that broke off.
@@ -106,12 +103,6 @@ struct Books {
     closing: bool,
 }
 
-#[derive(Debug, Default)]
-struct Health {
-    failures: u32,
-    rests_until: Option<Instant>,
-}
-
 impl Channel {
     pub(crate) fn new(
         identity: Identity,
@@ -120,6 +111,7 @@ impl Channel {
         ledger: Ledger,
         freed: Arc<Notify>,
         patience: Duration,
+        standing: Arc<Standing>,
     ) -> Self {
         let until = Instant::now() + patience;
         let lost = ledger.awaiting().map(|request_hash| (request_hash, until)).collect();
@@ -130,7 +122,7 @@ impl Channel {
             journal,
             books: Mutex::new(books),
             nonces: Mutex::new(0..0),
-            health: Mutex::new(Health::default()),
+            standing,
             freed,
             patience,
         }
@@ -359,6 +351,10 @@ impl Channel {
         self.books().ledger.is_open(request_hash)
     }
 
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.books().ledger.in_flight()
+    }
+
     pub fn summary(&self) -> Summary {
         let books = self.books();
         Summary {
@@ -375,22 +371,9 @@ impl Channel {
         }
     }
 
-    /// Whether requests should be sent to it now.
-    pub(crate) fn is_healthy(&self) -> bool {
-        lock(&self.health).rests_until.is_none_or(|until| Instant::now() >= until)
-    }
-
-    pub(crate) fn succeeded(&self) {
-        *lock(&self.health) = Health::default();
-    }
-
-    pub(crate) fn failed(&self) {
-        let mut health = lock(&self.health);
-        health.failures = health.failures.saturating_add(1);
-        if let Some(excess) = health.failures.checked_sub(FAILURES_MAX) {
-            let rest = REST_MIN.saturating_mul(1 << excess.min(6)).min(REST_MAX);
-            health.rests_until = Some(Instant::now() + rest);
-        }
+    /// How its node performs.
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     fn conclude(
