@@ -6,6 +6,7 @@ mod roles;
 
 use anyhow::{Context, Result, ensure};
 use atoma::market::funded_wallet;
+use atoma_bench::program::Program;
 use atoma_bench::{Ask, Measured, Target, measure, over_http, read};
 use atoma_chain::ChainClient;
 use atoma_client::market::ChainMarket;
@@ -16,7 +17,7 @@ use atoma_types::wire::Endpoint;
 use bytes::Bytes;
 use clap::Parser;
 use futures::StreamExt;
-use roles::{MODEL, Program, Ready, Role};
+use roles::{MODEL, Ready, Role};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,10 +87,12 @@ async fn main() -> Result<()> {
 
 async fn bench(arguments: &Arguments) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let start = |role| Program::start(role, arguments.tokens, folder.path());
-    let (engine, node) = (start("engine")?, start("node")?);
-    let gateway = start("gateway")?;
-    let session = session(&node.ready, folder.path()).await?;
+    let tokens = arguments.tokens.to_string();
+    let place = folder.path().to_str().context("the temporary folder has no name")?;
+    let start = |role| Program::start::<Ready>(&["--role", role, "--tokens", &tokens, "--folder", place]);
+    let ((engine, engine_at), (node, node_at)) = (start("engine")?, start("node")?);
+    let (gateway, gateway_at) = start("gateway")?;
+    let session = session(&node_at, folder.path()).await?;
     let mut rows = Vec::new();
     for stream in [false, true] {
         let body = body(arguments.tokens, stream)?;
@@ -98,11 +101,11 @@ async fn bench(arguments: &Arguments) -> Result<()> {
             over_http(Target { url, key: ready.key.clone(), body: body.clone(), stream })
         };
         let ways = [
-            Way { name: "direct", ask: http(&engine.ready)?, programs: vec![("engine", &engine)] },
+            Way { name: "direct", ask: http(&engine_at)?, programs: vec![("engine", &engine)] },
             Way { name: "node", ask: by_sdk(&session, &body, stream), programs: vec![("node", &node)] },
             Way {
                 name: "gateway",
-                ask: http(&gateway.ready)?,
+                ask: http(&gateway_at)?,
                 programs: vec![("gateway", &gateway), ("node", &node)],
             },
         ];
