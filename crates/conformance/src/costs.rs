@@ -84,8 +84,8 @@ pub fn page(growth: &[Growth]) -> String {
     let mut page = INTRODUCTION.to_owned();
     let _ = writeln!(
         page,
-        "\nPlayed were the seeds 1 to {plays}, {STEPS_A_PLAY} steps each (at least {PLAYS} seeds, and more until every \n\
-         entry point was reached). *Calls* counts those of them that did something: what aborted, and what found \n\
+        "\nPlayed were the seeds 1 to {plays}, {STEPS_A_PLAY} steps each (at least {PLAYS} seeds, and more until every\n\
+         entry point was reached). *Calls* counts those of them that did something: what aborted, and what found\n\
          nothing to do, is left out."
     );
     let _ = writeln!(page, "\n| entry point | calls | {HEADINGS} |\n|---|{}", "--:|".repeat(9));

@@ -83,11 +83,10 @@ impl Options {
                 let number = number.with_context(|| format!("{word} needs a whole number"))?;
                 options.numbers.insert((*word).to_owned(), number);
             } else {
-                let known = [numbers, flags].concat().join(", ");
-                bail!(
-                    "{word} is not known here: known are {}",
-                    if known.is_empty() { "no options" } else { &known }
-                );
+                match [numbers, flags].concat().join(", ") {
+                    known if known.is_empty() => bail!("{word}: this takes no options"),
+                    known => bail!("{word} is not known here: known are {known}"),
+                }
             }
         }
         Ok(options)
