@@ -64,7 +64,7 @@ async fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let market = start_market(Arc::clone(&engine), folder.path()).await?;
     let gateway = start_gateway(&market, folder.path()).await?;
-    let key = gateway.create_key(NewKey { name: "bench".to_owned(), budget: None }).await?.secret;
+    let key = gateway.create_key(NewKey { name: "bench".to_owned(), ..NewKey::default() }).await?.secret;
     let direct = serve_directly(engine).await?;
 
     let mut rows = Vec::new();

@@ -20,6 +20,7 @@ mod pool;
 mod profile;
 mod reserve;
 mod submit;
+mod transfers;
 mod views;
 mod wallet;
 
@@ -38,4 +39,5 @@ pub use faucet::{faucet, fetch_deployment};
 pub use keystore::WalletError;
 pub use profile::{Deployed, Profile, ProfileError, Published};
 pub use sui_sdk_types::Digest;
+pub use transfers::CoinTransfer;
 pub use wallet::Wallet;
