@@ -253,22 +253,51 @@ pub(crate) enum Gateway {
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<std::net::SocketAddr>,
         #[command(flatten)]
+        database: GatewayDatabase,
+        #[command(flatten)]
         network: Network,
         #[command(flatten)]
         payer: Payer,
     },
-    /// Create an API key and print it; only its hash is stored.
+    /// Create an API key and print it; only its hash is stored. It belongs to no account.
     Key {
         /// Settings of the gateway. Default: the one in the home folder.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        #[command(flatten)]
+        database: GatewayDatabase,
         /// What the key may spend, in base units. Without it, everything.
         #[arg(long, value_parser = amount)]
         budget: Option<Amount>,
         /// A name to recognise it by.
         #[arg(long, default_value = "default")]
         name: String,
+        /// What it may spend in a day of UTC, in base units.
+        #[arg(long, value_parser = amount)]
+        spend_per_day: Option<Amount>,
+        #[arg(long)]
+        requests_per_minute: Option<u64>,
+        /// Tokens as the market weighs them.
+        #[arg(long)]
+        units_per_minute: Option<u64>,
     },
+    /// What came in, was charged and was paid, in base units.
+    Books {
+        /// Settings of the gateway. Default: the one in the home folder.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        database: GatewayDatabase,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GatewayDatabase {
+    /// The `postgres://` URL of the database that several gateways share. Default: what the settings say, or a file.
+    #[arg(long = "database", value_name = "URL", env = "ATOMA_DATABASE_URL", hide_env_values = true)]
+    pub(crate) url: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -17,9 +17,9 @@ use sui_rpc::proto::sui::rpc::v2 as pb;
 use sui_sdk_types::StructTag;
 
 /// Pauses between attempts to reconnect grow from the first to the second.
-const RECONNECT_FIRST: Duration = Duration::from_millis(100);
-const RECONNECT_MAX: Duration = Duration::from_secs(5);
-const RECONNECT_JITTER: Duration = Duration::from_millis(100);
+pub(crate) const RECONNECT_FIRST: Duration = Duration::from_millis(100);
+pub(crate) const RECONNECT_MAX: Duration = Duration::from_secs(5);
+pub(crate) const RECONNECT_JITTER: Duration = Duration::from_millis(100);
 
 /// Where a reader of events stands: strictly behind everything it has processed. Opaque; valid on the
 /// chain that issued it.
@@ -136,11 +136,11 @@ impl ChainClient {
         }))
     }
 
-    fn cursor(&self, position: &Bytes) -> EventCursor {
+    pub(crate) fn cursor(&self, position: &Bytes) -> EventCursor {
         EventCursor { chain: self.chain_id().to_owned(), position: URL_SAFE_NO_PAD.encode(position) }
     }
 
-    fn position(&self, cursor: &EventCursor) -> Result<Bytes, ChainError> {
+    pub(crate) fn position(&self, cursor: &EventCursor) -> Result<Bytes, ChainError> {
         if cursor.chain != self.chain_id() {
             return Err(ChainError::WrongChain {
                 expected: self.chain_id().to_owned(),
@@ -153,7 +153,7 @@ impl ChainClient {
             .map_err(|error| ChainError::Malformed { what: "the event cursor", reason: error.to_string() })
     }
 
-    async fn oldest_checkpoint(&self) -> Result<u64, ChainError> {
+    pub(crate) async fn oldest_checkpoint(&self) -> Result<u64, ChainError> {
         let info = self.read(|mut rpc| async move {
             rpc.ledger_client().get_service_info(pb::GetServiceInfoRequest::default()).await
         });
@@ -162,7 +162,7 @@ impl ChainClient {
 }
 
 /// Passes malformed events over and ends behind any other error.
-fn until_final<T: Send + 'static>(
+pub(crate) fn until_final<T: Send + 'static>(
     items: impl Stream<Item = Result<T, ChainError>> + Send + 'static,
 ) -> impl Stream<Item = Result<T, ChainError>> + Send + 'static {
     let mut ended = false;

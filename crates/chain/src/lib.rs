@@ -20,6 +20,7 @@ mod pool;
 mod profile;
 mod reserve;
 mod submit;
+mod transfers;
 mod views;
 mod wallet;
 
@@ -38,5 +39,6 @@ pub use faucet::{faucet, faucet_at, fetch_deployment};
 pub use keystore::WalletError;
 pub use profile::{Deployed, Profile, ProfileError, Published, shown_url, toml_reason};
 pub use sui_sdk_types::{Digest, Owner};
+pub use transfers::CoinTransfer;
 pub use views::{Database, Epoch};
 pub use wallet::{Wallet, publishing_mist};

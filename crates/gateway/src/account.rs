@@ -1,16 +1,17 @@
 //! What is set aside for the attempts of one request.
 //!
-//! Each attempt is a promise of its own to a node, so each has its own part of the key's budget and its own row
+//! Each attempt is a promise of its own to a node, so each has its own part of the key's money and its own row
 //! in the store, until it is known what that attempt cost. So a key is charged for every receipt that the
 //! gateway's stacks settle, for each once, and for nothing else.
 
-use crate::keys::{Hold, Key};
+use crate::keys::Key;
+use crate::money::Hold;
 use crate::serve::Gateway;
 use crate::store::{Reservation, ReservationId};
 use atoma_client::ApiError;
 use atoma_client::channel::{Completion, Sent};
 use atoma_client::session::Note;
-use atoma_types::Amount;
+use atoma_types::{Amount, Price};
 use futures::future::BoxFuture;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot::{self, error::TryRecvError};
@@ -19,6 +20,8 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 pub(crate) struct Account {
     pub(crate) reservation: ReservationId,
     pub(crate) model: String,
+    /// Of the stack that it was sent with.
+    pub(crate) price: Price,
     pub(crate) hold: Hold,
 }
 
@@ -33,6 +36,7 @@ pub(crate) struct Notebook<'a> {
     gateway: &'a Gateway,
     key: Arc<Key>,
     most: Amount,
+    units: u64,
     model: String,
     state: Mutex<State>,
 }
@@ -45,9 +49,9 @@ struct State {
 
 impl<'a> Notebook<'a> {
     pub(crate) fn new(gateway: &'a Gateway, model: String, hold: Hold) -> Self {
-        let (key, most) = (Arc::clone(hold.key()), hold.amount());
+        let (key, most, units) = (Arc::clone(hold.key()), hold.amount(), hold.units());
         let state = Mutex::new(State { first: Some(hold), attempts: Vec::new() });
-        Self { gateway, key, most, model, state }
+        Self { gateway, key, most, units, model, state }
     }
 
     /// The attempts whose cost is not settled.
@@ -56,9 +60,9 @@ impl<'a> Notebook<'a> {
     }
 
     /// For the next attempt: what an earlier one certainly leaves, or else as much again of the budget.
-    async fn account(&self) -> Result<Account, ApiError> {
+    async fn account(&self, price: Price) -> Result<Account, ApiError> {
         if let Some(hold) = self.state().first.take() {
-            return Ok(self.new_account(hold));
+            return Ok(self.new_account(price, hold));
         }
         let mut left = None;
         let earlier = std::mem::take(&mut self.state().attempts);
@@ -71,13 +75,17 @@ impl<'a> Notebook<'a> {
             }
         }
         match left {
-            Some(account) => Ok(account),
-            None => Ok(self.new_account(self.key.reserve(self.most)?)),
+            Some(account) => Ok(Account { price, ..account }),
+            None => {
+                let hold = self.gateway.hold(&self.key, self.most, self.units).await;
+                Ok(self.new_account(price, hold.map_err(|refusal| refusal.error)?))
+            }
         }
     }
 
-    fn new_account(&self, hold: Hold) -> Account {
-        Account { reservation: self.gateway.store.new_reservation(), model: self.model.clone(), hold }
+    fn new_account(&self, price: Price, hold: Hold) -> Account {
+        let reservation = self.gateway.ledger.new_reservation();
+        Account { reservation, model: self.model.clone(), price, hold }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -92,14 +100,12 @@ impl Note for Notebook<'_> {
         paid: oneshot::Receiver<Completion>,
     ) -> BoxFuture<'_, Result<(), ApiError>> {
         Box::pin(async move {
-            let account = self.account().await?;
-            let (id, key, model) = (account.reservation, self.key.id, self.model.clone());
+            let account = self.account(sent.price).await?;
+            let (id, hold) = (account.reservation, &account.hold);
+            let (payers, most, generation) = (hold.payers(), hold.amount(), hold.generation());
+            let reservation = Reservation { id, payers, most, model: self.model.clone(), sent };
             self.state().attempts.push(Attempt { account, paid });
-            let reservation = Reservation { id, key, most: self.most, model, sent };
-            self.gateway.store.reserve(reservation).await.map_err(|error| {
-                tracing::error!(%error, "cannot set a budget aside");
-                ApiError::unavailable("store_failed", "the gateway cannot keep its books now")
-            })
+            self.gateway.ledger.reserve(reservation, generation).await.map_err(crate::api::store_failed)
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What a gateway's operator decides, read once and checked.
 
+use crate::store::{Database, Limits, StoreError};
 use atoma_client::Policy;
 use atoma_types::{Price, Units};
 use serde::Deserialize;
@@ -36,6 +37,51 @@ pub struct GatewayConfig {
     pub stacks: Stacks,
     #[serde(default)]
     pub requests: Requests,
+    /// A `postgres://` URL of the database that several gateways share. Without it, a file in `data`.
+    #[serde(default)]
+    pub database: Option<Secret>,
+    #[serde(default)]
+    pub accounts: Accounts,
+    #[serde(default)]
+    pub pricing: Pricing,
+}
+
+/// Text that is not shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Who may have an account, and what it may do.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Accounts {
+    /// Whether anybody may sign up.
+    pub open: bool,
+    /// How long a session lasts.
+    pub session_hours: u64,
+    /// Sign-ins and sign-ups in a minute, per login and per network address.
+    pub sign_ins_per_login: u64,
+    pub sign_ins_per_address: u64,
+    /// Passwords that are hashed at once; each takes 19 MiB.
+    pub password_hashes: usize,
+    /// Whether the session's cookie is for TLS only.
+    pub secure_cookies: bool,
+    /// Limits of new accounts.
+    pub limits: Limits,
+}
+
+/// What keys are charged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pricing {
+    /// What is charged beyond the node's price, in permille of it.
+    pub markup_permille: u64,
 }
 
 /// How stacks are bought.
@@ -93,6 +139,20 @@ impl Default for Requests {
     }
 }
 
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            open: false,
+            session_hours: 168,
+            sign_ins_per_login: 10,
+            sign_ins_per_address: 60,
+            password_hashes: 2,
+            secure_cookies: true,
+            limits: Limits::default(),
+        }
+    }
+}
+
 fn default_listen() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 8_080))
 }
@@ -106,6 +166,17 @@ impl GatewayConfig {
             models: Vec::new(),
             stacks: Stacks::default(),
             requests: Requests::default(),
+            database: None,
+            accounts: Accounts::default(),
+            pricing: Pricing::default(),
+        }
+    }
+
+    /// Where accounts, keys and money are kept.
+    pub fn database(&self) -> Result<Database, StoreError> {
+        match &self.database {
+            Some(url) => Database::postgres(&url.0),
+            None => Ok(Database::File(self.data.join("keys.db"))),
         }
     }
 
@@ -136,7 +207,12 @@ impl GatewayConfig {
         within("requests.wait_ms", self.requests.wait_ms, 1, 600_000)?;
         within("requests.attempts", self.requests.attempts, 1, 16)?;
         within("requests.default_output", self.requests.default_output, 1, 1_000_000)?;
-        within("requests.patience_ms", self.requests.patience_ms, 1, 86_400_000)
+        within("requests.patience_ms", self.requests.patience_ms, 1, 86_400_000)?;
+        within("accounts.session_hours", self.accounts.session_hours, 1, 8_760)?;
+        within("accounts.sign_ins_per_login", self.accounts.sign_ins_per_login, 1, 1_000_000)?;
+        within("accounts.sign_ins_per_address", self.accounts.sign_ins_per_address, 1, 1_000_000)?;
+        within("accounts.password_hashes", self.accounts.password_hashes, 1, 256)?;
+        within("pricing.markup_permille", self.pricing.markup_permille, 0, 10_000)
     }
 
     pub(crate) fn policy(&self) -> Policy {
@@ -185,6 +261,7 @@ mod tests {
         assert_eq!(config.stacks, Stacks::default());
         assert_eq!(config.requests, Requests::default());
         assert_eq!(config.listen, default_listen());
+        assert_eq!((config.accounts, config.pricing), (Accounts::default(), Pricing::default()));
     }
 
     #[test]

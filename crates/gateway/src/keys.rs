@@ -1,13 +1,16 @@
-//! API keys and their budgets. A key is shown once and kept as a hash; a budget is reserved before a
-//! request and settled after it, so that requests in flight together never exceed it.
+//! API keys. A key is shown once and kept as a hash; what it, or its account, may spend is reserved before a
+//! request and settled after it (see [`crate::money`]), so that requests in flight together never exceed it.
 
+use crate::money::Owner;
+use crate::store::{AccountRow, Correct, Grant, Limits, PurseId};
 use atoma_client::ApiError;
 use atoma_types::{Amount, Hash32};
 use http::{HeaderMap, StatusCode, header};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Instant;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -23,12 +26,65 @@ const INDEX_BYTES: usize = 8;
 #[serde(transparent)]
 pub struct KeyId(pub i64);
 
+/// What a key may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scopes(i64);
+
+impl Scopes {
+    /// Asking models.
+    pub const INFERENCE: Self = Self(1);
+    /// Reading what the key, or its account, paid.
+    pub const USAGE: Self = Self(2);
+    /// Reading the account: its balance, deposits and keys.
+    pub const ACCOUNT: Self = Self(4);
+    pub const ALL: Self = Self(7);
+
+    const NAMES: [(&'static str, Self); 3] =
+        [("inference", Self::INFERENCE), ("usage", Self::USAGE), ("account", Self::ACCOUNT)];
+
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub fn names(self) -> Vec<&'static str> {
+        Self::NAMES.iter().filter(|(_, scope)| self.has(*scope)).map(|(name, _)| *name).collect()
+    }
+
+    /// `None` if one is unknown or there is none.
+    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let mut bits = 0;
+        for name in names {
+            bits |= Self::NAMES.iter().find(|(known, _)| *known == name)?.1.0;
+        }
+        (bits != 0).then_some(Self(bits))
+    }
+
+    pub(crate) fn bits(self) -> i64 {
+        self.0
+    }
+
+    pub(crate) fn from_bits(bits: i64) -> Self {
+        Self(bits & Self::ALL.0)
+    }
+}
+
+impl Default for Scopes {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
 /// A key to be made.
 #[derive(Clone, Debug, Default)]
 pub struct NewKey {
     pub name: String,
     /// Base units of the coin it may spend; everything if `None`.
     pub budget: Option<Amount>,
+    /// Whose money it spends; the operator's if `None`.
+    pub account: Option<i64>,
+    pub scopes: Scopes,
+    pub expires_ms: Option<u64>,
+    pub limits: Limits,
 }
 
 /// A new key. The secret is nowhere else.
@@ -69,14 +125,18 @@ pub(crate) fn last4(secret: &str) -> String {
 
 /// A key as the store has it.
 #[derive(Clone, Debug)]
-pub struct KeyRow {
-    pub id: KeyId,
-    pub hash: Hash32,
-    pub last4: String,
-    pub name: String,
-    pub budget: Option<Amount>,
-    pub disabled: bool,
-    pub spent: Amount,
+pub(crate) struct KeyRow {
+    pub(crate) id: KeyId,
+    pub(crate) hash: Hash32,
+    pub(crate) last4: String,
+    pub(crate) name: String,
+    pub(crate) budget: Option<Amount>,
+    pub(crate) disabled: bool,
+    pub(crate) account: Option<i64>,
+    pub(crate) scopes: Scopes,
+    pub(crate) expires_ms: Option<u64>,
+    pub(crate) limits: Limits,
+    pub(crate) created_ms: u64,
 }
 
 /// A key in use.
@@ -84,38 +144,38 @@ pub struct KeyRow {
 pub(crate) struct Key {
     pub(crate) id: KeyId,
     pub(crate) last4: String,
+    pub(crate) scopes: Scopes,
     hash: Hash32,
+    expires_ms: Option<u64>,
     disabled: AtomicBool,
-    account: Mutex<Account>,
+    purse: Owner,
+    account: Option<Arc<Account>>,
     /// Places for its bodies.
     bodies: Arc<Semaphore>,
+    /// Whoever leases money for it; the others wait for what that brings.
+    pub(crate) leasing: Arc<tokio::sync::Mutex<()>>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Account {
-    budget: Option<Amount>,
-    spent: Amount,
-    reserved: Amount,
-}
-
-/// A key's money at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Balance {
-    pub(crate) budget: Option<Amount>,
-    pub(crate) spent: Amount,
-    pub(crate) reserved: Amount,
+/// An account in use.
+#[derive(Debug)]
+pub(crate) struct Account {
+    purse: Owner,
+    disabled: AtomicBool,
 }
 
 impl Key {
-    pub(crate) fn new(row: KeyRow, bodies: usize) -> Self {
-        let account = Account { budget: row.budget, spent: row.spent, reserved: Amount::ZERO };
+    fn new(row: KeyRow, account: Option<Arc<Account>>, bodies: usize) -> Self {
         Self {
             id: row.id,
             last4: row.last4,
+            scopes: row.scopes,
             hash: row.hash,
+            expires_ms: row.expires_ms,
             disabled: AtomicBool::new(row.disabled),
-            account: Mutex::new(account),
+            purse: Owner::new(row.id.0, false, row.limits),
+            account,
             bodies: Arc::new(Semaphore::new(bodies)),
+            leasing: Arc::default(),
         }
     }
 
@@ -125,134 +185,126 @@ impl Key {
         place.map_err(|_| ApiError::busy("the key has too many requests in flight: try again"))
     }
 
-    pub(crate) fn balance(&self) -> Balance {
-        let Account { budget, spent, reserved } = *self.account();
-        Balance { budget, spent, reserved }
+    /// Who pays, in the order in which they are locked.
+    pub(crate) fn owners(&self) -> Vec<&Owner> {
+        std::iter::once(&self.purse).chain(self.account()).collect()
     }
 
-    /// Sets aside the most that a request can cost.
-    pub(crate) fn reserve(self: &Arc<Self>, most: Amount) -> Result<Hold, ApiError> {
-        let account = self.account();
-        let used = account.spent.add(account.reserved).and_then(|used| used.add(most));
-        let within = match (used, account.budget) {
-            (Ok(used), Some(budget)) => used <= budget,
-            (Ok(_), None) => true,
-            (Err(_), _) => false,
-        };
-        if !within {
-            return Err(exhausted(&account, most));
-        }
-        Ok(self.hold(account, most))
+    pub(crate) fn account(&self) -> Option<&Owner> {
+        self.account.as_ref().map(|account| &account.purse)
     }
 
-    /// Sets aside again what was set aside before a crash, whatever the budget is now.
-    pub(crate) fn reserve_again(self: &Arc<Self>, most: Amount) -> Hold {
-        self.hold(self.account(), most)
+    fn is_usable(&self) -> bool {
+        let is_over = self.expires_ms.is_some_and(|end| crate::store::now_ms() >= end);
+        let account_off =
+            self.account.as_ref().is_some_and(|account| account.disabled.load(Ordering::Relaxed));
+        !is_over && !account_off && !self.disabled.load(Ordering::Relaxed)
     }
 
-    fn hold(self: &Arc<Self>, mut account: MutexGuard<'_, Account>, amount: Amount) -> Hold {
-        account.reserved = Amount(account.reserved.0.saturating_add(amount.0));
-        Hold { key: Arc::clone(self), amount }
-    }
-
-    /// Follows what an operator changed.
+    /// Follows what was changed.
     fn update(&self, row: &KeyRow) {
         self.disabled.store(row.disabled, Ordering::Relaxed);
-        self.account().budget = row.budget;
-    }
-
-    fn account(&self) -> MutexGuard<'_, Account> {
-        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+        self.purse.set_limits(row.limits);
     }
 }
 
-fn exhausted(account: &Account, most: Amount) -> ApiError {
-    let message = format!(
-        "the key's budget does not cover this request: it may cost {most}, {} is spent and {} is reserved of {}",
-        account.spent,
-        account.reserved,
-        account.budget.unwrap_or(Amount::MAX)
-    );
-    ApiError {
-        kind: "insufficient_quota",
-        ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", message)
-    }
-}
-
-/// Money of a key that a request in flight may use. Dropped, it gives everything back.
-#[derive(Debug)]
-pub(crate) struct Hold {
-    key: Arc<Key>,
-    amount: Amount,
-}
-
-impl Hold {
-    pub(crate) fn key(&self) -> &Arc<Key> {
-        &self.key
-    }
-
-    pub(crate) fn amount(&self) -> Amount {
-        self.amount
-    }
-
-    /// Keeps it set aside until the process ends.
-    pub(crate) fn keep(self) {
-        std::mem::forget(self);
-    }
-
-    /// Spends what the request cost, never more than was set aside, and gives back the rest.
-    pub(crate) fn settle(self, cost: Amount) {
-        let cost = cost.min(self.amount);
-        let mut account = self.key.account();
-        account.spent = Amount(account.spent.0.saturating_add(cost.0));
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let mut account = self.key.account();
-        account.reserved = account.reserved.saturating_sub(self.amount);
-    }
-}
-
-type Index = HashMap<[u8; INDEX_BYTES], Vec<Arc<Key>>>;
-
-/// Every key, found by its secret.
+/// Every key, found by its secret, and every account.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    index: RwLock<Index>,
+    state: RwLock<Index>,
     bodies_per_key: usize,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    by_hash: HashMap<[u8; INDEX_BYTES], Vec<Arc<Key>>>,
+    by_id: HashMap<KeyId, Arc<Key>>,
+    accounts: HashMap<i64, Arc<Account>>,
 }
 
 impl Keys {
     pub(crate) fn new(bodies_per_key: usize) -> Self {
-        Self { index: RwLock::default(), bodies_per_key }
+        Self { state: RwLock::default(), bodies_per_key }
     }
 
-    /// Adds new keys and follows changes of known ones.
-    pub(crate) fn load(&self, rows: Vec<KeyRow>) {
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+    /// Adds new accounts and keys and follows changes of known ones. A key whose account is not known waits for
+    /// the next look.
+    pub(crate) fn load(&self, accounts: Vec<AccountRow>, rows: Vec<KeyRow>) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *state;
+        for row in accounts {
+            let new = || {
+                Arc::new(Account {
+                    purse: Owner::new(row.id, true, row.limits),
+                    disabled: AtomicBool::new(row.disabled),
+                })
+            };
+            let account = state.accounts.entry(row.id).or_insert_with(new);
+            account.disabled.store(row.disabled, Ordering::Relaxed);
+            account.purse.set_limits(row.limits);
+        }
         for row in rows {
-            let bucket = index.entry(index_of(&row.hash)).or_default();
-            match bucket.iter().find(|key| key.id == row.id) {
-                Some(key) => key.update(&row),
-                None => bucket.push(Arc::new(Key::new(row, self.bodies_per_key))),
+            if let Some(key) = state.by_id.get(&row.id) {
+                key.update(&row);
+                continue;
             }
+            let account = match row.account {
+                None => None,
+                Some(id) => match state.accounts.get(&id) {
+                    Some(account) => Some(Arc::clone(account)),
+                    None => continue,
+                },
+            };
+            let key = Arc::new(Key::new(row, account, self.bodies_per_key));
+            state.by_hash.entry(index_of(&key.hash)).or_default().push(Arc::clone(&key));
+            state.by_id.insert(key.id, key);
         }
     }
 
     pub(crate) fn by_id(&self, id: KeyId) -> Option<Arc<Key>> {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        index.values().flatten().find(|key| key.id == id).cloned()
+        self.read().by_id.get(&id).cloned()
     }
 
-    /// The key with this secret, unless it is disabled.
+    /// The key with this secret, unless it is disabled or over.
     pub(crate) fn find(&self, secret: &str) -> Option<Arc<Key>> {
         let hash = hash_of(secret);
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        let bucket = index.get(&index_of(&hash))?;
+        let state = self.read();
+        let bucket = state.by_hash.get(&index_of(&hash))?;
         let key = bucket.iter().find(|key| bool::from(key.hash.0.ct_eq(&hash.0)))?;
-        (!key.disabled.load(Ordering::Relaxed)).then(|| Arc::clone(key))
+        key.is_usable().then(|| Arc::clone(key))
+    }
+
+    /// Hands what was leased to whose it is.
+    pub(crate) fn granted(&self, grant: &Grant, now: Instant) {
+        self.with_owner(grant.purse, |owner| owner.granted(grant, now));
+    }
+
+    /// Takes leases out of use that nobody used since the last call.
+    pub(crate) fn idle(&self) -> Vec<(PurseId, Amount)> {
+        let state = self.read();
+        let keys = state.by_id.values().map(|key| &key.purse);
+        keys.chain(state.accounts.values().map(|account| &account.purse)).flat_map(Owner::idle).collect()
+    }
+
+    fn with_owner(&self, purse: PurseId, act: impl FnOnce(&Owner)) {
+        let state = self.read();
+        if purse.kind.is_of_account() {
+            if let Some(account) = state.accounts.get(&purse.owner) {
+                act(&account.purse);
+            }
+        } else if let Some(key) = state.by_id.get(&KeyId(purse.owner)) {
+            act(&key.purse);
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Index> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Correct for Keys {
+    fn correct(&self, purse: PurseId, delta: i128) {
+        self.with_owner(purse, |owner| owner.correct(purse, delta));
     }
 }
 
@@ -296,85 +348,5 @@ pub(crate) fn unknown_key(secret: &str) -> ApiError {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn row(secret: &str, budget: Option<u64>) -> KeyRow {
-        KeyRow {
-            id: KeyId(1),
-            hash: hash_of(secret),
-            last4: last4(secret),
-            name: String::new(),
-            budget: budget.map(Amount),
-            disabled: false,
-            spent: Amount::ZERO,
-        }
-    }
-
-    #[test]
-    fn a_secret_finds_its_key_until_it_is_disabled() {
-        let (keys, secret) = (Keys::new(1), new_secret().unwrap());
-        assert_eq!(secret.len(), PREFIX.len() + 64);
-        keys.load(vec![row(&secret, None)]);
-        assert!(secret.ends_with(&keys.find(&secret).unwrap().last4));
-        assert!(keys.find(&new_secret().unwrap()).is_none());
-        keys.load(vec![KeyRow { disabled: true, ..row(&secret, None) }]);
-        assert!(keys.find(&secret).is_none());
-    }
-
-    #[test]
-    fn only_bearer_keys_of_ours_are_looked_up() {
-        let with = |value: &str| HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
-        assert_eq!(bearer(&with("Bearer atoma-1")).unwrap(), "atoma-1");
-        assert_eq!(bearer(&with("bearer  atoma-1")).unwrap(), "atoma-1");
-        for bad in ["atoma-1", "Basic atoma-1", "Bearer sk-1", "Bearer", &"x".repeat(300)] {
-            assert_eq!(bearer(&with(bad)).unwrap_err().code, "invalid_api_key");
-        }
-        assert_eq!(bearer(&HeaderMap::new()).unwrap_err().status, StatusCode::UNAUTHORIZED);
-    }
-
-    #[test]
-    fn what_was_in_flight_before_a_crash_counts_in_full() {
-        let key = Arc::new(Key::new(row("atoma-x", Some(100)), 1));
-        let before = key.reserve_again(Amount(60));
-        assert!(key.reserve(Amount(41)).is_err());
-        let now = key.reserve(Amount(40)).unwrap();
-        drop(now);
-        before.settle(Amount(10));
-        let unknown = key.reserve(Amount(90)).unwrap();
-        unknown.keep();
-        assert!(key.reserve(Amount(1)).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn a_budget_is_never_exceeded_and_nothing_is_lost(
-            budget in 0..10_000u64,
-            steps in prop::collection::vec((0..2_000u64, 0..2_500u64, 0..3u8), 0..60),
-        ) {
-            let key = Arc::new(Key::new(row("atoma-x", Some(budget)), 1));
-            let (mut holds, mut spent) = (Vec::new(), 0);
-            for (most, cost, then) in steps {
-                if let Ok(hold) = key.reserve(Amount(most)) {
-                    holds.push((hold, cost));
-                }
-                match then {
-                    0 => {}
-                    1 => drop(holds.pop()),
-                    _ => if let Some((hold, cost)) = holds.pop() {
-                        spent += cost.min(hold.amount.0);
-                        hold.settle(Amount(cost));
-                    }
-                }
-                let balance = key.balance();
-                prop_assert_eq!(balance.spent.0, spent);
-                prop_assert_eq!(balance.reserved.0, holds.iter().map(|(hold, _)| hold.amount.0).sum::<u64>());
-                prop_assert!(balance.spent.0 + balance.reserved.0 <= budget);
-            }
-            drop(holds);
-            prop_assert_eq!(key.balance().reserved, Amount::ZERO);
-        }
-    }
-}
+#[path = "keys/tests.rs"]
+mod tests;

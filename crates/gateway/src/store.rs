@@ -1,70 +1,73 @@
-//! Keys, what they spent, and what they may still owe, in SQLite. One task writes, everything queued in one
-//! commit. What a request may cost is committed before it is sent, what it did cost replaces that in one
-//! transaction: a kill at any moment forgets neither.
+//! Accounts, keys, money and what was paid, in a SQLite file of one gateway or in a PostgreSQL database of several.
+//!
+//! [`Store`] reads, and writes what is not on a request's way. What is goes through a [`Ledger`], one task that
+//! writes everything queued in one commit: what a request may cost is committed before it is sent, what it did
+//! cost replaces that in one transaction, so that a kill at any moment forgets neither.
 
+mod accounts;
+mod books;
+mod deposits;
+mod keys;
+mod ledger;
+mod schema;
+mod usage;
 mod writer;
 
-use crate::keys::{CreatedKey, KeyId, KeyRow, NewKey, hash_of, last4, new_secret};
-use atoma_client::channel::Sent;
-use atoma_types::{Address, Amount, Hash32, NodeId, Price, Receipt, Signed};
-use serde::Serialize;
-use sqlx::Row;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+pub use books::Books;
+pub use deposits::Deposit;
+pub use usage::{KeyUsage, Totals, UsageEntry, UsageFilter};
+
+pub(crate) use accounts::AccountRow;
+pub use accounts::Limits;
+pub(crate) use deposits::Transfer;
+pub(crate) use ledger::{
+    Correct, Grant, Ledger, Payers, PurseId, PurseKind, Reservation, ReservationId, UsageRow, Want,
 };
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyQueryResult, AnyRow};
+use sqlx::{AnyPool, Row as _};
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::{mpsc, oneshot};
-use writer::Entry;
 
-const QUEUE: usize = 8_192;
-const NAME_MAX: usize = 128;
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS keys (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL UNIQUE, last4 TEXT NOT NULL, name TEXT NOT NULL,
-    budget INTEGER, disabled INTEGER NOT NULL DEFAULT 0, created_ms INTEGER NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS usage (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, key INTEGER NOT NULL REFERENCES keys (id), at_ms INTEGER NOT NULL,
-    model TEXT NOT NULL, node INTEGER NOT NULL, stack TEXT NOT NULL, input INTEGER NOT NULL,
-    output INTEGER NOT NULL, units INTEGER NOT NULL, cost INTEGER NOT NULL, receipt BLOB NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS usage_of ON usage (key, id);
-CREATE TABLE IF NOT EXISTS totals (
-    key INTEGER PRIMARY KEY, requests INTEGER NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL,
-    units INTEGER NOT NULL, cost INTEGER NOT NULL
-) STRICT;
-CREATE TRIGGER IF NOT EXISTS usage_totals AFTER INSERT ON usage BEGIN
-    INSERT INTO totals VALUES (NEW.key, 1, NEW.input, NEW.output, NEW.units, NEW.cost)
-    ON CONFLICT (key) DO UPDATE SET
-        requests = requests + 1, input = input + excluded.input, output = output + excluded.output,
-        units = units + excluded.units, cost = cost + excluded.cost;
-END;
-INSERT INTO totals SELECT key, COUNT(*), SUM(input), SUM(output), SUM(units), SUM(cost)
-    FROM usage WHERE NOT EXISTS (SELECT 1 FROM totals) GROUP BY key;
-CREATE TABLE IF NOT EXISTS reservations (
-    id INTEGER PRIMARY KEY, key INTEGER NOT NULL, most INTEGER NOT NULL, model TEXT NOT NULL,
-    stack BLOB NOT NULL, node INTEGER NOT NULL, request_hash BLOB NOT NULL, price INTEGER NOT NULL
-) STRICT;
-";
+const READERS: u32 = 4;
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const DAY_MS: u64 = 86_400_000;
+/// Days for which purses of one day are kept.
+const DAYS_KEPT: i64 = 2;
+/// The process of a file: there is one.
+const LOCAL: &str = "local";
 
 /// The store could not be used.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("cannot access {path}: {reason}")]
     Access { path: String, reason: String },
-    #[error("the key database refused: {0}")]
+    #[error("the database URL must begin with postgres://")]
+    Url,
+    #[error("the database refused: {0}")]
     Database(String),
-    #[error("the key database holds something unreadable: {0}")]
+    #[error("the database holds something unreadable: {0}")]
     Corrupt(String),
-    #[error("a key's name must have at most {NAME_MAX} bytes")]
+    #[error(
+        "the database has version {found} of the tables and this gateway knows {known}: use a newer gateway"
+    )]
+    Newer { found: i64, known: i64 },
+    #[error("another gateway runs with this data folder")]
+    Superseded,
+    #[error("what was leased to this gateway was taken back, because it did not answer")]
+    Fenced,
+    #[error("a name must have at most {} bytes", keys::NAME_MAX)]
     LongName,
     #[error("no key has the id {0}")]
     UnknownKey(i64),
+    #[error("an account has at most {0} keys")]
+    ManyKeys(i64),
+    #[error("the login is taken")]
+    LoginTaken,
+    #[error("the address belongs to another account")]
+    AddressTaken,
     #[error("the system gave no randomness")]
     NoRandomness,
 }
@@ -75,263 +78,147 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Number of what is set aside for a request.
+/// Where the store is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Database {
+    File(PathBuf),
+    /// A `postgres://` URL.
+    Postgres(String),
+}
+
+impl Database {
+    pub fn postgres(url: &str) -> Result<Self, StoreError> {
+        let known = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
+        if known { Ok(Self::Postgres(url.to_owned())) } else { Err(StoreError::Url) }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            // The URL may hold a password.
+            Self::Postgres(_) => f.write_str("postgres://…"),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ReservationId(i64);
-
-/// What is set aside for a request about to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reservation {
-    pub(crate) id: ReservationId,
-    pub(crate) key: KeyId,
-    pub(crate) most: Amount,
-    pub(crate) model: String,
-    pub(crate) sent: Sent,
+enum Dialect {
+    Sqlite,
+    Postgres,
 }
 
-/// One paid request of a key.
-#[derive(Clone, Debug)]
-pub(crate) struct UsageRow {
-    /// What was set aside for it and no longer is.
-    pub(crate) reservation: ReservationId,
-    pub(crate) key: KeyId,
-    /// By this machine's clock, not the node's.
-    pub(crate) at_ms: u64,
-    pub(crate) model: String,
-    pub(crate) cost: Amount,
-    pub(crate) receipt: Signed<Receipt>,
+impl Dialect {
+    /// How a transaction begins that writes: no reader of SQLite may become a writer halfway.
+    fn begin(self) -> &'static str {
+        if self == Self::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }
+    }
+
+    /// Locks the rows that are read, where not the whole file is locked.
+    fn for_update(self) -> &'static str {
+        if self == Self::Sqlite { "" } else { " FOR UPDATE" }
+    }
 }
 
-/// Sums over a key's requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Totals {
-    pub requests: u64,
-    pub input_tokens: u64,
-    pub output_tokens: u64,
-    pub units: u64,
-    pub cost: u64,
-}
-
-/// One request, as its key's holder sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct UsageEntry {
-    pub at_ms: u64,
-    pub model: String,
-    pub node: u64,
-    pub stack: String,
-    pub input_tokens: u64,
-    pub output_tokens: u64,
-    pub units: u64,
-    pub cost: u64,
-    /// The node's signed receipt, as it travels.
-    pub receipt: String,
-}
-
-/// Keys and usage. Clones share the file.
+/// The database. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pool: SqlitePool,
-    queue: mpsc::Sender<Entry>,
-    reservations: Arc<AtomicI64>,
+    pool: AnyPool,
+    /// Connections of the writer's own, so that no reader makes a request wait.
+    batches: AnyPool,
+    dialect: Dialect,
+    /// SQLite's log, which is synced by hand.
+    wal: Option<PathBuf>,
 }
 
 impl Store {
-    /// Opens or creates the file, readable by its owner only.
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        create_private(path).map_err(|error| StoreError::Access {
-            path: path.display().to_string(),
-            reason: error.to_string(),
-        })?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().max_connections(2).connect_with(options.clone()).await?;
-        sqlx::raw_sql(SCHEMA).execute(&pool).await?;
-        let last: i64 =
-            sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM reservations").fetch_one(&pool).await?;
-        // Of its own, so that no reader makes a request wait.
-        let batches = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-        let (queue, entries) = mpsc::channel(QUEUE);
-        tokio::spawn(writer::write_behind(batches, entries, writer::wal_of(path)));
-        Ok(Self { pool, queue, reservations: Arc::new(AtomicI64::new(last)) })
+    /// Opens or creates the database. A file is readable by its owner only.
+    pub async fn open(database: &Database) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let (url, dialect, wal) = match database {
+            Database::File(path) => {
+                create_private(path).map_err(|error| StoreError::Access {
+                    path: path.display().to_string(),
+                    reason: error.to_string(),
+                })?;
+                (file_url(path), Dialect::Sqlite, Some(writer::wal_of(path)))
+            }
+            Database::Postgres(url) => (url.clone(), Dialect::Postgres, None),
+        };
+        let url = url.parse().map_err(|_| StoreError::Url)?;
+        let options = <AnyConnectOptions as sqlx::ConnectOptions>::from_url(&url)?;
+        let pool = pool(READERS, dialect).connect_with(options.clone()).await?;
+        schema::migrate(&pool, dialect).await?;
+        let batches = pool_of_writer(dialect).connect_lazy_with(options);
+        Ok(Self { pool, batches, dialect, wal })
     }
 
-    /// Makes a key. Its secret is returned here and kept nowhere.
-    pub async fn create_key(&self, new: NewKey) -> Result<CreatedKey, StoreError> {
-        if new.name.len() > NAME_MAX {
-            return Err(StoreError::LongName);
-        }
-        let secret = new_secret().map_err(|_| StoreError::NoRandomness)?;
-        let last4 = last4(&secret);
-        let row = sqlx::query(
-            "INSERT INTO keys (hash, last4, name, budget, created_ms) VALUES (?, ?, ?, ?, ?) RETURNING id",
-        )
-        .bind(hash_of(&secret).as_bytes().to_vec())
-        .bind(&last4)
-        .bind(&new.name)
-        .bind(new.budget.map(|budget| to_sql(budget.0)).transpose()?)
-        .bind(to_sql(now_ms())?)
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(CreatedKey { id: KeyId(row.try_get("id")?), secret, last4 })
-    }
-
-    pub async fn set_disabled(&self, key: KeyId, disabled: bool) -> Result<(), StoreError> {
-        let query = sqlx::query("UPDATE keys SET disabled = ? WHERE id = ?").bind(disabled).bind(key.0);
-        found(key, query.execute(&self.pool).await?.rows_affected())
-    }
-
-    pub async fn set_budget(&self, key: KeyId, budget: Option<Amount>) -> Result<(), StoreError> {
-        let budget = budget.map(|budget| to_sql(budget.0)).transpose()?;
-        let query = sqlx::query("UPDATE keys SET budget = ? WHERE id = ?").bind(budget).bind(key.0);
-        found(key, query.execute(&self.pool).await?.rows_affected())
-    }
-
-    /// Every key with what it spent.
-    pub async fn keys(&self) -> Result<Vec<KeyRow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, hash, last4, name, budget, disabled, COALESCE(cost, 0) AS spent
-             FROM keys LEFT JOIN totals ON totals.key = keys.id ORDER BY id",
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(key_row).collect()
-    }
-
-    pub async fn totals(&self, key: KeyId) -> Result<Totals, StoreError> {
-        let row = sqlx::query("SELECT requests, input, output, units, cost FROM totals WHERE key = ?")
-            .bind(key.0)
-            .fetch_optional(&self.pool)
+    /// Forgets sessions that are over, and purses of days long gone.
+    pub(crate) async fn tidy(&self) -> Result<(), StoreError> {
+        let now = now_ms();
+        sqlx::query("DELETE FROM sessions WHERE expires_ms < $1")
+            .bind(to_sql(now)?)
+            .execute(&self.pool)
             .await?;
-        let Some(row) = row else { return Ok(Totals::default()) };
-        Ok(Totals {
-            requests: from_sql(row.try_get("requests")?)?,
-            input_tokens: from_sql(row.try_get("input")?)?,
-            output_tokens: from_sql(row.try_get("output")?)?,
-            units: from_sql(row.try_get("units")?)?,
-            cost: from_sql(row.try_get("cost")?)?,
+        let first_day = to_sql(now / DAY_MS)?.saturating_sub(DAYS_KEPT);
+        for table in ["leases", "purses"] {
+            let query = format!("DELETE FROM {table} WHERE day > 0 AND day < $1");
+            sqlx::query(&query).bind(first_day).execute(&self.pool).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether several gateways may use it at once.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.dialect == Dialect::Postgres
+    }
+}
+
+fn pool(connections: u32, dialect: Dialect) -> AnyPoolOptions {
+    let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(CONNECT_TIMEOUT);
+    options.after_connect(move |connection, _| {
+        Box::pin(async move {
+            let setting = match dialect {
+                Dialect::Sqlite => {
+                    "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+                     PRAGMA foreign_keys = ON;"
+                }
+                Dialect::Postgres => "SET statement_timeout = 10000; SET client_min_messages = warning;",
+            };
+            sqlx::Executor::execute(connection, sqlx::raw_sql(setting)).await.map(drop)
         })
-    }
+    })
+}
 
-    /// A key's requests, newest first.
-    pub async fn usage(&self, key: KeyId, limit: u32) -> Result<Vec<UsageEntry>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT at_ms, model, node, stack, input, output, units, cost, receipt
-             FROM usage WHERE key = ? ORDER BY id DESC LIMIT ?",
-        )
-        .bind(key.0)
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(usage_entry).collect()
-    }
+fn pool_of_writer(dialect: Dialect) -> AnyPoolOptions {
+    // It finds out with the next batch whether its connection still lives.
+    pool(1, dialect).test_before_acquire(false)
+}
 
-    /// What was set aside when the last process ended and is not known to be spent or free.
-    pub(crate) async fn reservations(&self) -> Result<Vec<Reservation>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM reservations ORDER BY id").fetch_all(&self.pool).await?;
-        rows.iter().map(reservation).collect()
-    }
-
-    pub(crate) fn new_reservation(&self) -> ReservationId {
-        ReservationId(self.reservations.fetch_add(1, Ordering::Relaxed).saturating_add(1))
-    }
-
-    /// Sets aside what a request may cost, in place of what was set aside under the same number. Returns when
-    /// a kill cannot undo it.
-    pub(crate) async fn reserve(&self, reservation: Reservation) -> Result<(), StoreError> {
-        self.written(|done| Entry::Reserve(Box::new(reservation), done)).await
-    }
-
-    /// Sets nothing aside any more, soon: the request costs nothing.
-    pub(crate) async fn release(&self, reservation: ReservationId) {
-        self.later(Entry::Release(reservation)).await;
-    }
-
-    /// Keeps a paid request in place of what was set aside for it, soon.
-    pub(crate) async fn record(&self, row: UsageRow) {
-        self.later(Entry::Usage(Box::new(row))).await;
-    }
-
-    /// Returns when everything handed over so far is stored.
-    pub async fn flush(&self) -> Result<(), StoreError> {
-        self.written(Entry::Flush).await
-    }
-
-    /// Waits only if the writer is far behind. What is lost here is found again by the next start.
-    async fn later(&self, entry: Entry) {
-        if self.queue.send(entry).await.is_err() {
-            tracing::error!("the key database's writer is gone");
+/// The file's name as SQLx takes it.
+fn file_url(path: &Path) -> String {
+    let mut url = "sqlite://".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                url.push(char::from(*byte))
+            }
+            other => url.push_str(&format!("%{other:02X}")),
         }
     }
-
-    async fn written(
-        &self,
-        entry: impl FnOnce(oneshot::Sender<Result<(), StoreError>>) -> Entry,
-    ) -> Result<(), StoreError> {
-        let closed = || StoreError::Database("its writer is gone".into());
-        let (done, written) = oneshot::channel();
-        self.queue.send(entry(done)).await.map_err(|_| closed())?;
-        written.await.map_err(|_| closed())?
-    }
+    url
 }
 
-fn reservation(row: &SqliteRow) -> Result<Reservation, StoreError> {
-    let corrupt = |what: &str| StoreError::Corrupt(format!("a reservation's {what}"));
-    let (stack, request_hash): (&[u8], &[u8]) = (row.try_get("stack")?, row.try_get("request_hash")?);
-    let sent = Sent {
-        stack: Address::from_bytes(stack).map_err(|_| corrupt("stack"))?,
-        node: NodeId(from_sql(row.try_get("node")?)?),
-        request_hash: request_hash.try_into().map(Hash32).map_err(|_| corrupt("request"))?,
-        price: Price(from_sql(row.try_get("price")?)?),
+/// `($1, $2), ($3, $4)`: placeholders of so many rows.
+fn placeholders(rows: usize, columns: usize) -> String {
+    let row = |row: usize| {
+        let first = row.saturating_mul(columns).saturating_add(1);
+        let row: Vec<String> =
+            (first..first.saturating_add(columns)).map(|number| format!("${number}")).collect();
+        format!("({})", row.join(", "))
     };
-    Ok(Reservation {
-        id: ReservationId(row.try_get("id")?),
-        key: KeyId(row.try_get("key")?),
-        most: Amount(from_sql(row.try_get("most")?)?),
-        model: row.try_get("model")?,
-        sent,
-    })
-}
-
-fn key_row(row: &SqliteRow) -> Result<KeyRow, StoreError> {
-    let hash: &[u8] = row.try_get("hash")?;
-    let budget: Option<i64> = row.try_get("budget")?;
-    Ok(KeyRow {
-        id: KeyId(row.try_get("id")?),
-        hash: hash
-            .try_into()
-            .map(Hash32)
-            .map_err(|_| StoreError::Corrupt("a hash of another length".into()))?,
-        last4: row.try_get("last4")?,
-        name: row.try_get("name")?,
-        budget: budget.map(from_sql).transpose()?.map(Amount),
-        disabled: row.try_get("disabled")?,
-        spent: Amount(from_sql(row.try_get("spent")?)?),
-    })
-}
-
-fn usage_entry(row: &SqliteRow) -> Result<UsageEntry, StoreError> {
-    let bytes: &[u8] = row.try_get("receipt")?;
-    let receipt: Signed<Receipt> =
-        bcs::from_bytes(bytes).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    Ok(UsageEntry {
-        at_ms: from_sql(row.try_get("at_ms")?)?,
-        model: row.try_get("model")?,
-        node: from_sql(row.try_get("node")?)?,
-        stack: row.try_get("stack")?,
-        input_tokens: from_sql(row.try_get("input")?)?,
-        output_tokens: from_sql(row.try_get("output")?)?,
-        units: from_sql(row.try_get("units")?)?,
-        cost: from_sql(row.try_get("cost")?)?,
-        receipt: atoma_types::wire::encode(&receipt),
-    })
-}
-
-fn found(key: KeyId, rows: u64) -> Result<(), StoreError> {
-    if rows == 0 { Err(StoreError::UnknownKey(key.0)) } else { Ok(()) }
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
 /// Creates the file with mode 0600 if it is missing; SQLite gives its side files the same mode.
@@ -355,93 +242,64 @@ fn to_sql(value: u64) -> Result<i64, StoreError> {
     i64::try_from(value).map_err(|_| StoreError::Corrupt(format!("{value} is out of range")))
 }
 
+fn maybe_to_sql(value: Option<u64>) -> Result<Option<i64>, StoreError> {
+    value.map(to_sql).transpose()
+}
+
 fn from_sql(value: i64) -> Result<u64, StoreError> {
     u64::try_from(value).map_err(|_| StoreError::Corrupt(format!("{value} is out of range")))
 }
 
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-    use atoma_types::message::Message as _;
-    use atoma_types::{SecretKey, Status, Units};
+/// Columns as the types of the product.
+trait Columns {
+    fn number(&self, column: &str) -> Result<u64, StoreError>;
+    fn maybe(&self, column: &str) -> Result<Option<u64>, StoreError>;
+    fn id(&self, column: &str) -> Result<i64, StoreError>;
+    fn maybe_id(&self, column: &str) -> Result<Option<i64>, StoreError>;
+    fn text(&self, column: &str) -> Result<String, StoreError>;
+    fn bytes(&self, column: &str) -> Result<Vec<u8>, StoreError>;
+    fn array(&self, column: &str) -> Result<[u8; 32], StoreError>;
+}
 
-    fn receipt(units: u64) -> Signed<Receipt> {
-        let hash = Hash32::ZERO;
-        Receipt {
-            db: Address::TWO,
-            stack: Address::THREE,
-            node: NodeId(1),
-            request_hash: hash,
-            response_hash: hash,
-            input: 1,
-            output: 2,
-            units: Units(units),
-            total_units: Units(units),
-            count: 1,
-            root: hash,
-            work: hash,
-            replica_hash: hash,
-            status: Status::Complete,
-            finished_ms: 5,
-        }
-        .sign(&SecretKey::from_seed([1; 32]))
+impl Columns for AnyRow {
+    fn number(&self, column: &str) -> Result<u64, StoreError> {
+        from_sql(self.id(column)?)
     }
 
-    fn reservation(id: ReservationId, key: KeyId, most: u64) -> Reservation {
-        let request_hash = Hash32::of(&most.to_le_bytes());
-        let sent = Sent { stack: Address::THREE, node: NodeId(1), request_hash, price: Price(7) };
-        Reservation { id, key, most: Amount(most), model: "m".into(), sent }
+    fn maybe(&self, column: &str) -> Result<Option<u64>, StoreError> {
+        self.maybe_id(column)?.map(from_sql).transpose()
     }
 
-    fn paid(reservation: ReservationId, key: KeyId, cost: u64) -> UsageRow {
-        let (model, cost, receipt) = ("m".into(), Amount(cost), receipt(cost));
-        UsageRow { reservation, key, at_ms: 1, model, cost, receipt }
+    fn id(&self, column: &str) -> Result<i64, StoreError> {
+        Ok(self.try_get(column)?)
     }
 
-    #[tokio::test]
-    async fn what_is_set_aside_is_there_without_the_process_that_did_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("keys.db");
-        let store = Store::open(&path).await.unwrap();
-        let key = store.create_key(NewKey::default()).await.unwrap().id;
-        let ids = [(); 4].map(|()| store.new_reservation());
-        let all = ids.map(|id| store.reserve(reservation(id, key, 100)));
-        futures::future::try_join_all(all).await.unwrap();
-        store.reserve(reservation(ids[0], key, 200)).await.unwrap();
-        // Another process sees it, whatever becomes of this one.
-        let other = Store::open(&path).await.unwrap();
-        let expected = ids.map(|id| reservation(id, key, if id == ids[0] { 200 } else { 100 }));
-        assert_eq!(other.reservations().await.unwrap(), expected);
-        assert!(!ids.contains(&other.new_reservation()));
-
-        store.record(paid(ids[0], key, 150)).await;
-        store.release(ids[1]).await;
-        store.flush().await.unwrap();
-        assert_eq!(other.reservations().await.unwrap(), expected[2..]);
-        assert_eq!(other.keys().await.unwrap()[0].spent, Amount(150));
+    fn maybe_id(&self, column: &str) -> Result<Option<i64>, StoreError> {
+        Ok(self.try_get(column)?)
     }
 
-    #[tokio::test]
-    async fn totals_are_the_sums_and_older_files_get_them() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("keys.db");
-        let store = Store::open(&path).await.unwrap();
-        let (one, two) = (store.create_key(NewKey::default()), store.create_key(NewKey::default()));
-        let (one, two) = (one.await.unwrap().id, two.await.unwrap().id);
-        for n in 1..=300 {
-            store.record(paid(store.new_reservation(), if n % 3 == 0 { two } else { one }, n)).await;
-        }
-        store.flush().await.unwrap();
-        let of_one =
-            Totals { requests: 200, input_tokens: 200, output_tokens: 400, units: 30_000, cost: 30_000 };
-        assert_eq!(store.totals(one).await.unwrap(), of_one);
-        assert_eq!(store.totals(two).await.unwrap().cost, 15_150);
-        assert_eq!(store.totals(KeyId(9)).await.unwrap(), Totals::default());
-        sqlx::raw_sql("DROP TABLE totals; DROP TRIGGER usage_totals;").execute(&store.pool).await.unwrap();
-        let store = Store::open(&path).await.unwrap();
-        assert_eq!(store.totals(one).await.unwrap(), of_one);
-        let spent: Vec<_> = store.keys().await.unwrap().iter().map(|key| key.spent.0).collect();
-        assert_eq!(spent, [30_000, 15_150]);
+    fn text(&self, column: &str) -> Result<String, StoreError> {
+        Ok(self.try_get(column)?)
+    }
+
+    fn bytes(&self, column: &str) -> Result<Vec<u8>, StoreError> {
+        Ok(self.try_get(column)?)
+    }
+
+    fn array(&self, column: &str) -> Result<[u8; 32], StoreError> {
+        let bytes: Vec<u8> = self.try_get(column)?;
+        bytes.try_into().map_err(|_| StoreError::Corrupt(format!("{column} is not 32 bytes")))
     }
 }
+
+fn is_duplicate(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.is_unique_violation())
+}
+
+fn one_key(key: i64, result: AnyQueryResult) -> Result<(), StoreError> {
+    if result.rows_affected() == 0 { Err(StoreError::UnknownKey(key)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests;

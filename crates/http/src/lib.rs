@@ -2,10 +2,12 @@
 //! so long without asking for anything. It knows nothing of what is served.
 
 use axum::Router;
+use axum::extract::ConnectInfo;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 
 /// How long to wait when no connection can be accepted, for want of file descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
@@ -33,7 +36,7 @@ impl Default for Bounds {
     }
 }
 
-/// Serves until told to stop, then waits for the answers that are under way.
+/// Serves until told to stop, with `ConnectInfo` of the peer in every request, then waits for the answers that are under way.
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: CancellationToken) {
     let mut server = Builder::new(TokioExecutor::new()).http1_only();
     server.http1().timer(TokioTimer::new()).header_read_timeout(bounds.head);
@@ -45,8 +48,8 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
             () = stop.cancelled() => break,
         };
         // None: the bound is never closed.
-        let Some((stream, place)) = accepted else { break };
-        connections.spawn(hold(server.clone(), stream, place, router.clone(), stop.clone()));
+        let Some((stream, peer, place)) = accepted else { break };
+        connections.spawn(hold(server.clone(), stream, peer, place, router.clone(), stop.clone()));
     }
     drop(listener);
     connections.close();
@@ -57,11 +60,11 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.ok()?;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return Some((stream, place)),
+            Ok((stream, peer)) => return Some((stream, peer, place)),
             // Gone before it was accepted.
             Err(error)
                 if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
@@ -77,6 +80,7 @@ async fn accept(
 async fn hold(
     server: Builder<TokioExecutor>,
     stream: TcpStream,
+    peer: SocketAddr,
     _place: OwnedSemaphorePermit,
     router: Router,
     stop: CancellationToken,
@@ -85,8 +89,12 @@ async fn hold(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
+    let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request
+    });
     let mut connection =
-        pin!(server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+        pin!(server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
     let served = tokio::select! {
         served = connection.as_mut() => served,
         () = stop.cancelled() => {
@@ -104,7 +112,6 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use axum::routing::get;
-    use std::net::SocketAddr;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::JoinHandle;
 

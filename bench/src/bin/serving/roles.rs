@@ -81,7 +81,7 @@ async fn gateway(folder: &Path) -> Result<()> {
     config.stacks.units = 50_000_000;
     let gateway = atoma_gateway::spawn(config, Arc::new(ChainMarket::new(chain, wallet))).await?;
     gateway.session.prepare(MODEL).await.map_err(|error| anyhow::anyhow!(error.message))?;
-    let key = gateway.create_key(NewKey { name: "bench".to_owned(), budget: None }).await?.secret;
+    let key = gateway.create_key(NewKey { name: "bench".to_owned(), ..NewKey::default() }).await?.secret;
     say(&Ready { url: gateway.url(), deployment: None, key: Some(key) })?;
     told_to_end().await?;
     gateway.drain(false).await?;

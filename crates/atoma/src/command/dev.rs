@@ -143,7 +143,7 @@ async fn api_key(folder: &Path, gateway: &GatewayHandle) -> Result<String> {
     if let Ok(key) = std::fs::read_to_string(&file) {
         return Ok(key);
     }
-    let created = gateway.create_key(NewKey { name: "dev".to_owned(), budget: None }).await?;
+    let created = gateway.create_key(NewKey { name: "dev".to_owned(), ..NewKey::default() }).await?;
     home::write_private(&file, created.secret.as_bytes())?;
     Ok(created.secret)
 }

@@ -1,46 +1,548 @@
-//! The one task that writes what requests hand over, everything queued in one commit. A commit survives a
-//! kill; the log is synced within `SYNC_WITHIN` of it, which is what a power failure may take.
+//! The one task that writes what requests hand over, everything queued in one commit.
+//!
+//! With SQLite a commit survives a kill, and the log is synced within `SYNC_WITHIN` of it, which is what a power
+//! failure may take. While the database is away whoever waits is refused, and what was paid, released or given
+//! back is kept until it is there again. Nobody knows then whether the commit that failed was made, so the leases
+//! are read anew and whoever holds them in memory is corrected.
 
-use super::{Reservation, ReservationId, StoreError, UsageRow, to_sql};
-use crate::keys::KeyId;
-use sqlx::sqlite::SqlitePool;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use super::ledger::{
+    Correct, Grant, PurseId, Reservation, ReservationId, UsageRow, Want, change_lease, change_leased,
+    expires_ms, leases_of, signed,
+};
+use super::{Columns as _, Dialect, Store, StoreError, from_sql, placeholders, to_sql};
+use atoma_types::Amount;
+use sqlx::{AnyConnection, AnyPool, Row as _};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 const BATCH: usize = 512;
-/// Rows in one statement, below SQLite's limit of bound values.
+/// Rows in one statement.
 const ROWS: usize = 64;
 /// How long after its commit something is safe from power failure.
 const SYNC_WITHIN: Duration = Duration::from_millis(10);
+/// Longest time for one commit.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two looks for a database that is away.
+const AWAY_PAUSE: Duration = Duration::from_millis(200);
+/// A lease is this many times what is needed, or this part of what is left: the nearer the end, the smaller.
+const LEASE_TIMES: u64 = 64;
+const LEASE_PART: u64 = 8;
+/// Most to lease ahead of what is needed.
+const LEASE_MAX: u64 = 1 << 50;
+
+type Done<T> = oneshot::Sender<Result<T, StoreError>>;
 
 #[derive(Debug)]
 pub(super) enum Entry {
-    Reserve(Box<Reservation>, oneshot::Sender<Result<(), StoreError>>),
+    Reserve(Box<Reservation>, u64, Done<()>),
+    Lease(Vec<Want>, Done<Vec<Grant>>),
+    Flush(Done<()>),
     Release(ReservationId),
     Usage(Box<UsageRow>),
-    Flush(oneshot::Sender<Result<(), StoreError>>),
+    GiveBack(Vec<(PurseId, Amount)>),
 }
 
-pub(super) async fn write_behind(pool: SqlitePool, mut entries: mpsc::Receiver<Entry>, wal: PathBuf) {
-    let dirty = Arc::new(Notify::new());
-    let syncer = tokio::spawn(sync_when_dirty(wal, Arc::clone(&dirty)));
-    let mut batch = Vec::with_capacity(BATCH);
-    while entries.recv_many(&mut batch, BATCH).await > 0 {
-        let written = write(&pool, &batch).await;
-        match &written {
-            Ok(()) => dirty.notify_one(),
-            Err(error) => tracing::error!(%error, "the key database could not be written"),
+pub(super) struct Writer {
+    pool: AnyPool,
+    dialect: Dialect,
+    wal: Option<PathBuf>,
+    process: i64,
+    /// Changes when others take the leases back.
+    epoch: i64,
+    /// The leases as the database has them.
+    leases: BTreeMap<PurseId, u64>,
+    /// What must be written as soon as it can.
+    kept: Vec<Entry>,
+    /// Whether `leases` is certain.
+    certain: bool,
+    superseded: bool,
+    generation: Arc<AtomicU64>,
+    purses: Arc<dyn Correct>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        store: &Store,
+        process: i64,
+        epoch: i64,
+        leases: BTreeMap<PurseId, u64>,
+        generation: Arc<AtomicU64>,
+        purses: Arc<dyn Correct>,
+    ) -> Self {
+        Self {
+            pool: store.batches.clone(),
+            dialect: store.dialect,
+            wal: store.wal.clone(),
+            process,
+            epoch,
+            leases,
+            kept: Vec::new(),
+            certain: true,
+            superseded: false,
+            generation,
+            purses,
         }
-        for entry in batch.drain(..) {
-            if let Entry::Reserve(_, done) | Entry::Flush(done) = entry {
-                let _ = done.send(written.clone());
+    }
+
+    pub(super) async fn run(mut self, mut entries: mpsc::Receiver<Entry>) {
+        let dirty = Arc::new(Notify::new());
+        let syncer = self.wal.clone().map(|wal| tokio::spawn(sync_when_dirty(wal, Arc::clone(&dirty))));
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let more = if self.kept.is_empty() {
+                entries.recv_many(&mut batch, BATCH).await > 0
+            } else {
+                // Even if nobody asks, what is kept is written when the database is back.
+                match tokio::time::timeout(AWAY_PAUSE, entries.recv_many(&mut batch, BATCH)).await {
+                    Ok(received) => received > 0,
+                    Err(_) => true,
+                }
+            };
+            if self.write(std::mem::take(&mut batch)).await {
+                dirty.notify_one();
+            }
+            if !more {
+                break;
+            }
+        }
+        if !self.kept.is_empty() {
+            tracing::error!(
+                entries = self.kept.len(),
+                "what was paid is not written: the next start finds it"
+            );
+        }
+        if let Some(syncer) = syncer {
+            syncer.abort();
+        }
+    }
+
+    /// Writes a batch and what was kept, and answers whoever waits. Returns whether it was written.
+    async fn write(&mut self, batch: Vec<Entry>) -> bool {
+        if !self.certain
+            && let Err(error) = within(self.look_again()).await
+        {
+            self.refuse(batch, &error);
+            return false;
+        }
+        let (waiting, kept): (Vec<_>, Vec<_>) = batch.into_iter().partition(Entry::waits);
+        self.kept.extend(kept);
+        let written = within(self.commit(&waiting)).await;
+        match written {
+            Ok(outcome) => {
+                self.kept.clear();
+                self.leases.clone_from(&outcome.leases);
+                answer(waiting, outcome);
+                true
+            }
+            Err(error) => {
+                if !matches!(error, StoreError::Fenced) {
+                    tracing::error!(%error, "the database could not be written");
+                }
+                self.certain = false;
+                self.refuse(waiting, &error);
+                false
             }
         }
     }
-    syncer.abort();
+
+    fn refuse(&mut self, batch: Vec<Entry>, error: &StoreError) {
+        for entry in batch {
+            match entry {
+                Entry::Reserve(_, _, done) | Entry::Flush(done) => drop(done.send(Err(error.clone()))),
+                Entry::Lease(_, done) => drop(done.send(Err(error.clone()))),
+                kept => self.kept.push(kept),
+            }
+        }
+    }
+
+    /// One transaction. It fences: a process whose leases were taken back commits nothing.
+    async fn commit(&self, waiting: &[Entry]) -> Result<Outcome, StoreError> {
+        let mut tx = self.pool.begin_with(self.dialect.begin()).await?;
+        if !self.is_alive(&mut tx).await? {
+            return Err(StoreError::Fenced);
+        }
+        let generation = self.generation.load(Ordering::Acquire);
+        let mut outcome = Outcome { leases: self.leases.clone(), grants: Vec::new(), generation };
+        let reserved: Vec<_> = waiting
+            .iter()
+            .filter_map(|entry| match entry {
+                Entry::Reserve(reservation, of, _) if *of == generation => Some(reservation.as_ref()),
+                _ => None,
+            })
+            .collect();
+        self.insert_reservations(&mut tx, &reserved).await?;
+        let paid = self.end_reservations(&mut tx).await?;
+        let mut charges = BTreeMap::new();
+        self.insert_usage(&mut tx, &paid, &mut charges).await?;
+        for entry in &self.kept {
+            let Entry::GiveBack(given) = entry else { continue };
+            for (purse, amount) in given {
+                let charge: &mut Charge = charges.entry(*purse).or_default();
+                charge.returned += i128::from(amount.0);
+            }
+        }
+        for (purse, charge) in &charges {
+            self.charge(&mut tx, *purse, charge).await?;
+            let held = outcome.leases.entry(*purse).or_default();
+            let left = i128::from(*held) - charge.spent - charge.returned;
+            *held = u64::try_from(left).unwrap_or(0);
+        }
+        for entry in waiting {
+            if let Entry::Lease(wants, _) = entry {
+                let grants = self.lease(&mut tx, wants, &mut outcome.leases).await?;
+                outcome.grants.push(grants);
+            }
+        }
+        tx.commit().await?;
+        outcome.leases.retain(|_, amount| *amount > 0);
+        Ok(outcome)
+    }
+
+    /// Says that the process lives, unless others think otherwise.
+    async fn is_alive(&self, tx: &mut AnyConnection) -> Result<bool, StoreError> {
+        let alive = sqlx::query("UPDATE processes SET expires_ms = $1 WHERE id = $2 AND epoch = $3")
+            .bind(to_sql(expires_ms())?)
+            .bind(self.process)
+            .bind(self.epoch)
+            .execute(tx)
+            .await?;
+        Ok(alive.rows_affected() == 1)
+    }
+
+    async fn insert_reservations(
+        &self,
+        tx: &mut AnyConnection,
+        reservations: &[&Reservation],
+    ) -> Result<(), StoreError> {
+        // Of several under one number the last counts, and one statement must not change a row twice.
+        let last: BTreeMap<_, _> = reservations.iter().map(|one| (one.id, *one)).collect();
+        let rows: Vec<_> = last.into_values().collect();
+        for rows in rows.chunks(ROWS) {
+            let text = format!(
+                "INSERT INTO reservations (process, id, key, account, most, purses, day, model, stack, node,
+                     request_hash, price) VALUES {}
+                 ON CONFLICT (process, id) DO UPDATE SET most = excluded.most, purses = excluded.purses,
+                     day = excluded.day, model = excluded.model, stack = excluded.stack, node = excluded.node,
+                     request_hash = excluded.request_hash, price = excluded.price",
+                placeholders(rows.len(), 12)
+            );
+            let mut query = sqlx::query(&text);
+            for row in rows {
+                query = query
+                    .bind(self.process)
+                    .bind(row.id.0)
+                    .bind(row.payers.key.0)
+                    .bind(row.payers.account)
+                    .bind(to_sql(row.most.0)?)
+                    .bind(row.payers.purses)
+                    .bind(row.payers.day)
+                    .bind(row.model.as_str())
+                    .bind(row.sent.stack.as_bytes().to_vec())
+                    .bind(to_sql(row.sent.node.0)?)
+                    .bind(row.sent.request_hash.as_bytes().to_vec())
+                    .bind(to_sql(row.sent.price.0)?);
+            }
+            query.execute(&mut *tx).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the reservations of what ended, and returns what was paid and not written before.
+    async fn end_reservations(&self, tx: &mut AnyConnection) -> Result<Vec<&UsageRow>, StoreError> {
+        let mut ended = BTreeSet::new();
+        for entry in &self.kept {
+            match entry {
+                Entry::Release(id) => drop(ended.insert(*id)),
+                Entry::Usage(row) => drop(ended.insert(row.reservation)),
+                _ => {}
+            }
+        }
+        let ended: Vec<_> = ended.into_iter().collect();
+        let mut found = HashSet::new();
+        for ids in ended.chunks(ROWS) {
+            let list: Vec<String> = (2..ids.len().saturating_add(2)).map(|n| format!("${n}")).collect();
+            let text = format!(
+                "DELETE FROM reservations WHERE process = $1 AND id IN ({}) RETURNING id",
+                list.join(", ")
+            );
+            let mut query = sqlx::query(&text).bind(self.process);
+            for id in ids {
+                query = query.bind(id.0);
+            }
+            for row in query.fetch_all(&mut *tx).await? {
+                found.insert(ReservationId(row.id("id")?));
+            }
+        }
+        let mut paid = Vec::new();
+        for entry in &self.kept {
+            if let Entry::Usage(row) = entry
+                && found.remove(&row.reservation)
+            {
+                paid.push(row.as_ref());
+            }
+        }
+        Ok(paid)
+    }
+
+    async fn insert_usage(
+        &self,
+        tx: &mut AnyConnection,
+        paid: &[&UsageRow],
+        charges: &mut BTreeMap<PurseId, Charge>,
+    ) -> Result<(), StoreError> {
+        let mut totals = BTreeMap::<i64, [i64; 6]>::new();
+        for rows in paid.chunks(ROWS) {
+            let text = format!(
+                "INSERT INTO usage (key, account, at_ms, model, stack, node, input, output, units, price, paid,
+                     cost, request_hash, receipt) VALUES {}",
+                placeholders(rows.len(), 14)
+            );
+            let mut query = sqlx::query(&text);
+            for row in rows {
+                let receipt = &row.receipt.message;
+                // What a node claims must not keep a row from being stored; the receipt itself is kept as it is.
+                let (input, output) = (clamped(receipt.input), clamped(receipt.output));
+                let units = i64::try_from(receipt.units.0).unwrap_or(i64::MAX);
+                let (paid, cost) = (to_sql(row.paid.0)?, to_sql(row.cost.0)?);
+                let bytes =
+                    bcs::to_bytes(&row.receipt).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+                query = query
+                    .bind(row.payers.key.0)
+                    .bind(row.payers.account)
+                    .bind(to_sql(row.at_ms)?)
+                    .bind(row.model.as_str())
+                    .bind(receipt.stack.to_string())
+                    .bind(to_sql(receipt.node.0)?)
+                    .bind(input)
+                    .bind(output)
+                    .bind(units)
+                    .bind(to_sql(row.price.0)?)
+                    .bind(paid)
+                    .bind(cost)
+                    .bind(receipt.request_hash.as_bytes().to_vec())
+                    .bind(bytes);
+                let sums = totals.entry(row.payers.key.0).or_default();
+                for (sum, value) in sums.iter_mut().zip([1, input, output, units, cost, paid]) {
+                    *sum = sum.saturating_add(value);
+                }
+                for purse in row.payers.purses() {
+                    charges.entry(purse).or_default().spent += i128::from(row.cost.0);
+                }
+            }
+            query.execute(&mut *tx).await?;
+        }
+        for (key, sums) in totals {
+            let mut query = sqlx::query(
+                "INSERT INTO totals (key, requests, input, output, units, cost, paid)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)
+                 ON CONFLICT (key) DO UPDATE SET requests = totals.requests + excluded.requests,
+                     input = totals.input + excluded.input, output = totals.output + excluded.output,
+                     units = totals.units + excluded.units, cost = totals.cost + excluded.cost,
+                     paid = totals.paid + excluded.paid",
+            )
+            .bind(key);
+            for sum in sums {
+                query = query.bind(sum);
+            }
+            query.execute(&mut *tx).await?;
+        }
+        Ok(())
+    }
+
+    async fn charge(
+        &self,
+        tx: &mut AnyConnection,
+        purse: PurseId,
+        charge: &Charge,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE purses SET spent = spent + $1, leased = leased - $2
+             WHERE kind = $3 AND owner = $4 AND day = $5",
+        )
+        .bind(signed(charge.spent)?)
+        .bind(signed(charge.spent + charge.returned)?)
+        .bind(purse.kind.number())
+        .bind(purse.owner)
+        .bind(purse.day)
+        .execute(&mut *tx)
+        .await?;
+        change_lease(tx, self.process, purse, -(charge.spent + charge.returned)).await
+    }
+
+    async fn lease(
+        &self,
+        tx: &mut AnyConnection,
+        wants: &[Want],
+        leases: &mut BTreeMap<PurseId, u64>,
+    ) -> Result<Vec<Grant>, StoreError> {
+        let mut wants = wants.to_vec();
+        wants.sort_by_key(|want| want.purse);
+        let mut grants = Vec::with_capacity(wants.len());
+        for Want { purse, need, cap } in wants {
+            if let Some(cap) = cap {
+                sqlx::query(
+                    "INSERT INTO purses (kind, owner, day, cap) VALUES ($1, $2, $3, $4)
+                     ON CONFLICT (kind, owner, day) DO UPDATE SET cap = excluded.cap",
+                )
+                .bind(purse.kind.number())
+                .bind(purse.owner)
+                .bind(purse.day)
+                .bind(to_sql(cap.0)?)
+                .execute(&mut *tx)
+                .await?;
+            }
+            let text = format!(
+                "SELECT cap, spent, leased FROM purses WHERE kind = $1 AND owner = $2 AND day = $3{}",
+                self.dialect.for_update()
+            );
+            let row = sqlx::query(&text)
+                .bind(purse.kind.number())
+                .bind(purse.owner)
+                .bind(purse.day)
+                .fetch_one(&mut *tx)
+                .await?;
+            let used = row.id("spent")?.saturating_add(row.id("leased")?);
+            let left = row.maybe_id("cap")?.map(|cap| from_sql(cap.saturating_sub(used)).unwrap_or(0));
+            let amount = amount_of_lease(need.0, left);
+            if amount > 0 {
+                change_leased(tx, purse, i128::from(amount)).await?;
+                change_lease(tx, self.process, purse, i128::from(amount)).await?;
+                let held = leases.entry(purse).or_default();
+                *held = held.saturating_add(amount);
+            }
+            grants.push(Grant { purse, amount: Amount(amount), left: left.map(Amount) });
+        }
+        Ok(grants)
+    }
+
+    /// After a commit of unknown outcome, or when others took the leases back: what the database has.
+    async fn look_again(&mut self) -> Result<(), StoreError> {
+        if self.superseded {
+            return Err(StoreError::Superseded);
+        }
+        let mut tx = self.pool.begin_with(self.dialect.begin()).await?;
+        if !self.is_alive(&mut tx).await? {
+            let row = sqlx::query(
+                "UPDATE processes SET epoch = epoch + 1, expires_ms = $1 WHERE id = $2 AND expires_ms = 0
+                 RETURNING epoch",
+            )
+            .bind(to_sql(expires_ms())?)
+            .bind(self.process)
+            .fetch_optional(&mut *tx)
+            .await?;
+            let Some(row) = row else {
+                tracing::error!(
+                    "another gateway runs with this data folder: this one serves nothing any more"
+                );
+                self.superseded = true;
+                return Err(StoreError::Superseded);
+            };
+            self.epoch = row.id("epoch")?;
+        }
+        let leases = leases_of(&mut tx, self.process).await?;
+        let open: HashSet<i64> = sqlx::query("SELECT id FROM reservations WHERE process = $1")
+            .bind(self.process)
+            .fetch_all(&mut *tx)
+            .await?
+            .iter()
+            .map(|row| row.try_get("id"))
+            .collect::<Result<_, _>>()?;
+        tx.commit().await?;
+        self.correct(&leases, &open);
+        self.leases = leases;
+        self.certain = true;
+        Ok(())
+    }
+
+    /// Memory knows of what is kept. What of it the database knows, too, is written; what was to be given back is
+    /// in use again if it was not.
+    fn correct(&mut self, leases: &BTreeMap<PurseId, u64>, open: &HashSet<i64>) {
+        let mut deltas = BTreeMap::<PurseId, i128>::new();
+        for (purse, amount) in leases {
+            *deltas.entry(*purse).or_default() += i128::from(*amount);
+        }
+        for (purse, amount) in &self.leases {
+            *deltas.entry(*purse).or_default() -= i128::from(*amount);
+        }
+        self.kept.retain(|entry| match entry {
+            Entry::Usage(row) => {
+                let is_open = open.contains(&row.reservation.0);
+                if !is_open {
+                    for purse in row.payers.purses() {
+                        *deltas.entry(purse).or_default() += i128::from(row.cost.0);
+                    }
+                }
+                is_open
+            }
+            Entry::GiveBack(given) => {
+                for (purse, amount) in given {
+                    *deltas.entry(*purse).or_default() += i128::from(amount.0);
+                }
+                false
+            }
+            _ => true,
+        });
+        for (purse, delta) in deltas {
+            if delta != 0 {
+                self.purses.correct(purse, delta);
+            }
+        }
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// What a purse gives and gets in one commit.
+#[derive(Clone, Copy, Debug, Default)]
+struct Charge {
+    spent: i128,
+    returned: i128,
+}
+
+struct Outcome {
+    leases: BTreeMap<PurseId, u64>,
+    /// Of each entry that leases, in order.
+    grants: Vec<Vec<Grant>>,
+    generation: u64,
+}
+
+impl Entry {
+    fn waits(&self) -> bool {
+        matches!(self, Self::Reserve(..) | Self::Lease(..) | Self::Flush(_))
+    }
+}
+
+fn answer(waiting: Vec<Entry>, outcome: Outcome) {
+    let mut grants = outcome.grants.into_iter();
+    for entry in waiting {
+        match entry {
+            // Its money was lost to others before it came here.
+            Entry::Reserve(_, generation, done) if generation != outcome.generation => {
+                drop(done.send(Err(StoreError::Fenced)));
+            }
+            Entry::Reserve(_, _, done) | Entry::Flush(done) => drop(done.send(Ok(()))),
+            Entry::Lease(_, done) => drop(done.send(Ok(grants.next().unwrap_or_default()))),
+            _ => {}
+        }
+    }
+}
+
+/// What to lease where `need` is needed and `left` is left; nothing if that is less.
+fn amount_of_lease(need: u64, left: Option<u64>) -> u64 {
+    let wished = need.saturating_mul(LEASE_TIMES).min(LEASE_MAX).max(need);
+    match left {
+        None => wished,
+        Some(left) if left < need => 0,
+        Some(left) => wished.min(left / LEASE_PART).max(need),
+    }
+}
+
+async fn within<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let late = |_| StoreError::Database("it does not answer".into());
+    tokio::time::timeout(COMMIT_TIMEOUT, work).await.map_err(late)?
 }
 
 /// Syncs the write-ahead log a moment after it grew, whatever else goes on.
@@ -53,118 +555,10 @@ async fn sync_when_dirty(wal: PathBuf, dirty: Arc<Notify>) {
         match tokio::task::spawn_blocking(sync).await {
             // Nothing was written to it yet.
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Ok(Err(error)) => tracing::error!(%error, "cannot sync the key database"),
+            Ok(Err(error)) => tracing::error!(%error, "cannot sync the database"),
             _ => {}
         }
     }
-}
-
-/// Stores a batch. A paid request that cannot be stored is logged and left out; the others do not suffer for
-/// it.
-async fn write(pool: &SqlitePool, batch: &[Entry]) -> Result<(), StoreError> {
-    let (mut reserved, mut ended, mut paid) = (Vec::new(), Vec::new(), Vec::new());
-    for entry in batch {
-        match entry {
-            Entry::Reserve(reservation, _) => reserved.push(reservation.as_ref()),
-            Entry::Release(id) => ended.push(*id),
-            Entry::Usage(row) => match bound(row) {
-                Ok(value) => {
-                    ended.push(row.reservation);
-                    paid.push(value);
-                }
-                Err(error) => tracing::error!(%error, key = row.key.0, "a request's usage is left out"),
-            },
-            Entry::Flush(_) => {}
-        }
-    }
-    let mut tx = pool.begin().await?;
-    for rows in reserved.chunks(ROWS) {
-        insert_reservations(&mut tx, rows).await?;
-    }
-    for rows in paid.chunks(ROWS) {
-        match insert(&mut tx, rows).await {
-            Err(error) if is_about_a_row(&error) => {
-                for row in rows {
-                    match insert(&mut tx, std::slice::from_ref(row)).await {
-                        Err(error) if is_about_a_row(&error) => {
-                            tracing::error!(%error, key = row.0.0, "a request's usage is left out");
-                        }
-                        inserted => inserted?,
-                    }
-                }
-            }
-            inserted => inserted?,
-        }
-    }
-    for ids in ended.chunks(ROWS) {
-        delete_reservations(&mut tx, ids).await?;
-    }
-    Ok(tx.commit().await?)
-}
-
-/// Whether the database works and only this row does not fit.
-fn is_about_a_row(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| !matches!(error.kind(), sqlx::error::ErrorKind::Other))
-}
-
-async fn insert(tx: &mut SqliteConnection, rows: &[Bound<'_>]) -> Result<(), sqlx::Error> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO usage (key, at_ms, model, stack, node, input, output, units, cost, receipt) ",
-    );
-    query.push_values(rows, |mut one, (key, model, stack, numbers, receipt)| {
-        let [at_ms, node, input, output, units, cost] = *numbers;
-        one.push_bind(key.0).push_bind(at_ms).push_bind(*model).push_bind(stack.clone());
-        one.push_bind(node).push_bind(input).push_bind(output).push_bind(units).push_bind(cost);
-        one.push_bind(receipt.clone());
-    });
-    query.build().execute(tx).await?;
-    Ok(())
-}
-
-async fn insert_reservations(tx: &mut SqliteConnection, rows: &[&Reservation]) -> Result<(), StoreError> {
-    let mut values = Vec::with_capacity(rows.len());
-    for row in rows {
-        let most = i64::try_from(row.most.0).unwrap_or(i64::MAX);
-        values.push((row, most, to_sql(row.sent.node.0)?, to_sql(row.sent.price.0)?));
-    }
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT OR REPLACE INTO reservations (id, key, most, model, stack, node, request_hash, price) ",
-    );
-    query.push_values(values, |mut one, (row, most, node, price)| {
-        one.push_bind(row.id.0).push_bind(row.key.0).push_bind(most).push_bind(&row.model);
-        one.push_bind(row.sent.stack.as_bytes().to_vec()).push_bind(node);
-        one.push_bind(row.sent.request_hash.as_bytes().to_vec()).push_bind(price);
-    });
-    query.build().execute(tx).await?;
-    Ok(())
-}
-
-async fn delete_reservations(tx: &mut SqliteConnection, ids: &[ReservationId]) -> Result<(), StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM reservations WHERE id IN (");
-    let mut list = query.separated(", ");
-    for id in ids {
-        list.push_bind(id.0);
-    }
-    query.push(")");
-    query.build().execute(tx).await?;
-    Ok(())
-}
-
-type Bound<'a> = (KeyId, &'a str, String, [i64; 6], Vec<u8>);
-
-fn bound(row: &UsageRow) -> Result<Bound<'_>, StoreError> {
-    let receipt = &row.receipt.message;
-    // What a node claims must not keep a row from being stored; the receipt itself is kept as it is.
-    let numbers = [
-        to_sql(row.at_ms)?,
-        to_sql(receipt.node.0)?,
-        clamped(receipt.input),
-        clamped(receipt.output),
-        i64::try_from(receipt.units.0).unwrap_or(i64::MAX),
-        to_sql(row.cost.0)?,
-    ];
-    let bytes = bcs::to_bytes(&row.receipt).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    Ok((row.key, row.model.as_str(), receipt.stack.to_string(), numbers, bytes))
 }
 
 pub(super) fn wal_of(path: &Path) -> PathBuf {

@@ -5,7 +5,7 @@ use crate::serving::{get, post, start};
 use crate::sim::{self, Manner, World, eventually, text_of};
 use atoma_chain::{ChainClient, Wallet, fetch_deployment};
 use atoma_client::request::Endpoint;
-use atoma_gateway::store::Store;
+use atoma_gateway::store::{Database, Store};
 use atoma_gateway::{GatewayHandle, NewKey};
 use atoma_inference::mock::MockConfig;
 use atoma_types::{Amount, Units};
@@ -88,9 +88,10 @@ async fn a_budget_is_exact_however_often_the_gateway_is_killed() {
     let wallet = funded(&market.chain).await;
     wallet.save_new(market.dir.path().join("wallet.key")).unwrap();
     let data = market.dir.path().join("gateway");
-    let store = Store::open(&data.join("keys.db")).await.unwrap();
+    let store = Store::open(&Database::File(data.join("keys.db"))).await.unwrap();
     let budget = Amount(4_000);
-    let key = store.create_key(NewKey { name: "test".into(), budget: Some(budget) }).await.unwrap().secret;
+    let new = NewKey { name: "test".into(), budget: Some(budget), ..NewKey::default() };
+    let key = store.create_key(new).await.unwrap().secret;
 
     for round in 0..4 {
         let (mut child, url) = start_child(&market).await;

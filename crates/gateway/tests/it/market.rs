@@ -1,12 +1,12 @@
 //! The whole way with the real parts: devnet, nodes with the mock engine, gateway.
 
 use crate::serving::{key, post, usage};
-use crate::sim::text_of;
+use crate::sim::{eventually, text_of};
 use atoma_chain::{AddModel, Call, ChainClient, CreateTask, Wallet, faucet};
 use atoma_client::market::ChainMarket;
 use atoma_client::receipt::{self, Evidence};
 use atoma_devnet::{Config, Devnet};
-use atoma_gateway::{GatewayConfig, GatewayHandle, spawn};
+use atoma_gateway::{ChainTransfers, GatewayConfig, GatewayHandle, spawn, spawn_with};
 use atoma_inference::mock::{MockConfig, MockEngine};
 use atoma_node::{NodeConfig, NodeHandle, Offering, Parts, Registration, SuiMarket, register_if_needed};
 use atoma_types::amount::UnitWeights;
@@ -17,6 +17,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
+use sui_crypto::ed25519::Ed25519PrivateKey;
 use tempfile::TempDir;
 
 pub(crate) const MODEL: &str = "mock";
@@ -189,6 +190,44 @@ async fn a_key_gets_paid_and_verified_answers_and_the_rest_comes_back() {
     let spent = before.sub(after).unwrap();
     // Nodes and creator got what the gateway counted; the surcharge comes on top.
     assert!(spent.0 >= cost && spent.0 <= cost + cost / 100 + 8, "spent {spent}, counted {cost}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_of_the_coin_is_credited_once_over_restarts() {
+    let market = Market::start(1).await;
+    let (wallet, dir) = (funded(&market.chain).await, TempDir::new().unwrap());
+    let start = async || {
+        let transfers = Arc::new(ChainTransfers::new(market.chain.clone(), wallet.address()));
+        let payer = Arc::new(ChainMarket::new(market.chain.clone(), wallet.clone()));
+        spawn_with(crate::accounts::open(&dir), payer, Some(transfers)).await.unwrap()
+    };
+    let first = start().await;
+    let builder = Wallet::from_seed([9; 32]);
+    faucet(market.chain.deployment(), builder.address()).await.unwrap();
+    let signer = Ed25519PrivateKey::new([9; 32]);
+    let session = crate::accounts::sign_in_with(&first, &signer).await;
+    let credited = async |gateway: &GatewayHandle| {
+        crate::api::get(gateway, "/v1/account", &session).await.1["balance"]["credited"].clone()
+    };
+    let send = async |amount| {
+        let transfer = Call::TransferCoin { to: wallet.address(), amount: Amount(amount) };
+        builder.execute(&market.chain, transfer).await.unwrap();
+    };
+    send(700_000).await;
+    eventually("credited", async || credited(&first).await == json!(700_000)).await;
+    // What the gateway's own wallet gets back of itself is no deposit.
+    first.session.prepare(MODEL).await.unwrap();
+    first.drain(true).await.unwrap();
+    send(300_000).await;
+    let second = start().await;
+    eventually("credited", async || credited(&second).await == json!(1_000_000)).await;
+    let (_, deposits) = crate::api::get(&second, "/v1/deposits", &session).await;
+    assert_eq!(deposits["data"].as_array().unwrap().len(), 2);
+    let (_, account) = crate::api::get(&second, "/v1/account", &session).await;
+    assert_eq!(account["deposit_address"], json!(wallet.address()));
+    let books = second.store().books().await.unwrap();
+    // The faucet's gift to the wallet is of a sender whom nobody claims.
+    assert_eq!((books.credited, books.owed_to_accounts), (1_000_000, 1_000_000));
 }
 
 #[tokio::test(flavor = "multi_thread")]

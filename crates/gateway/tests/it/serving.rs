@@ -24,11 +24,16 @@ pub(crate) async fn start_with(
 ) -> GatewayHandle {
     let mut config = GatewayConfig { requests, ..GatewayConfig::local(dir.path()) };
     config.stacks.per_task = stacks;
+    start_config(world, config).await
+}
+
+pub(crate) async fn start_config(world: &World, config: GatewayConfig) -> GatewayHandle {
     spawn(config, Arc::new(SimMarket(world.clone()))).await.unwrap()
 }
 
 pub(crate) async fn key(gateway: &GatewayHandle, budget: Option<u64>) -> String {
-    gateway.create_key(NewKey { name: "test".into(), budget: budget.map(Amount) }).await.unwrap().secret
+    let new = NewKey { name: "test".into(), budget: budget.map(Amount), ..NewKey::default() };
+    gateway.create_key(new).await.unwrap().secret
 }
 
 pub(crate) async fn post(gateway: &GatewayHandle, key: &str, body: Bytes) -> reqwest::Response {
