@@ -1,11 +1,9 @@
 //! What the market offers, as the chain has it.
 
 use atoma_types::onchain::{Model, Node, Params, Slot, Task};
+use atoma_types::wire::Endpoint;
 use atoma_types::{Amount, ArithmeticError, ModelId, NodeId, Price, TaskId, Units};
 use std::collections::{BTreeMap, HashMap};
-
-/// Role of tasks that answer chats.
-const ROLE_CHAT: u8 = 0;
 
 /// Models, the tasks that offer them, and the nodes that serve those.
 #[derive(Clone, Debug)]
@@ -55,9 +53,11 @@ impl Catalog {
         &self.params
     }
 
-    /// The first task that offers a model of this name to everyone and has a node.
-    pub fn task_for(&self, model: &str) -> Option<&Task> {
-        self.offers().find(|(label, _)| *label == model).map(|(_, task)| task)
+    /// The first task that offers a model of this name to everyone and has a node; if an endpoint is named, one that
+    /// answers it.
+    pub fn task_for(&self, model: &str, endpoint: Option<Endpoint>) -> Option<&Task> {
+        let answers = |task: &Task| endpoint.is_none_or(|endpoint| endpoint.is_of_role(task.role));
+        self.offers().find(|(label, task)| *label == model && answers(task)).map(|(_, task)| task)
     }
 
     /// Names of the models that can be asked for, sorted.
@@ -98,7 +98,8 @@ impl Catalog {
     fn offers(&self) -> impl Iterator<Item = (&str, &Task)> {
         self.tasks.values().filter_map(|task| {
             let model = self.models.get(&task.model)?;
-            let open = !task.deprecated && !model.disabled && task.role == ROLE_CHAT && task.level == 0;
+            let answered = Endpoint::ALL.iter().any(|endpoint| endpoint.is_of_role(task.role));
+            let open = !task.deprecated && !model.disabled && answered && task.level == 0;
             (open && self.live_offers(task.id).next().is_some()).then_some((model.label.as_str(), task))
         })
     }

@@ -37,6 +37,12 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "model_not_found", format!("no node offers the model {shown:?}"))
     }
 
+    pub fn endpoint_not_offered(model: &str, path: &str) -> Self {
+        let shown: String = model.chars().take(64).collect();
+        let message = format!("the model {shown:?} does not answer at {path}");
+        Self::new(StatusCode::NOT_FOUND, "model_not_found", message)
+    }
+
     pub fn body_too_large(limit: usize) -> Self {
         let message = format!("the body is longer than {limit} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)

@@ -4,6 +4,8 @@
 use crate::ApiError;
 use crate::ledger::{Bounds, SLACK_TOKENS, TOKENS_MAX};
 use atoma_types::amount::UnitWeights;
+pub use atoma_types::wire::Endpoint;
+use atoma_types::wire::image_pixels;
 use atoma_types::{ArithmeticError, Units};
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,26 +16,12 @@ pub const BODY_MAX: usize = 4 * 1024 * 1024;
 /// Input tokens that a chat template may add to the conversation. What it adds to each message is less than
 /// the JSON around it.
 const TEMPLATE_TOKENS: u64 = 256;
+/// Input tokens that an image may have of which the body names only the address; it does so with these words, once or
+/// twice.
+const IMAGE_TOKENS: u64 = 8_192;
+const IMAGE_WORDS: &[u8] = b"image_url";
 /// Most answers to one request.
 const CHOICES_MAX: u64 = 128;
-
-/// An endpoint of the node that answers requests for units.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    ChatCompletions,
-    Completions,
-}
-
-impl Endpoint {
-    pub const ALL: [Self; 2] = [Self::ChatCompletions, Self::Completions];
-
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "/v1/chat/completions",
-            Self::Completions => "/v1/completions",
-        }
-    }
-}
 
 /// The fields of a body that decide where it goes and what it may cost.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -47,7 +35,12 @@ pub struct RequestView<'a> {
     #[serde(default)]
     pub max_completion_tokens: Option<u64>,
     #[serde(default)]
+    pub max_output_tokens: Option<u64>,
+    #[serde(default)]
     pub n: Option<u64>,
+    /// Of images.
+    #[serde(borrow, default)]
+    size: Option<Cow<'a, str>>,
     /// One string or several; anything else is for the node to refuse.
     #[serde(default)]
     stop: Value,
@@ -76,13 +69,15 @@ impl<'a> RequestView<'a> {
     /// `default_output` per choice. At most `limit`; `None` if the input alone exceeds it.
     pub fn max_units(
         &self,
-        body_bytes: usize,
+        endpoint: Endpoint,
+        body: &[u8],
         default_output: u64,
         weights: UnitWeights,
         limit: Units,
     ) -> Result<Option<Units>, ArithmeticError> {
-        let input = input_max(body_bytes);
-        let output = self.asked().unwrap_or_else(|| default_output.saturating_mul(self.choices()));
+        let input = input_max(body);
+        let default = || default_output.saturating_mul(self.choices());
+        let output = self.asked(endpoint).unwrap_or_else(default);
         if weights.units(input, 0)? >= limit {
             return Ok(None);
         }
@@ -91,23 +86,29 @@ impl<'a> RequestView<'a> {
 
     /// Most tokens that an honest answer can claim:
     ///
-    /// - input: a token covers at least one byte of the body, and the template adds 256;
-    /// - output: as many as were asked for, where a limit was given;
+    /// - input: a token covers at least one byte of the body, the template adds 256, and an image may be elsewhere;
+    /// - output: as many as were asked for, where a limit was given; the pixels of images, nothing of embeddings;
     /// - output that does not show in what is received: for each choice the longest stop string, of which
-    ///   each byte may have been a token, and 16.
-    pub fn bounds(&self, body_bytes: usize) -> Bounds {
-        let unseen = index(self.longest_stop()).saturating_add(SLACK_TOKENS);
-        Bounds {
-            input: input_max(body_bytes),
-            output: self.asked().unwrap_or(TOKENS_MAX).min(TOKENS_MAX),
-            unseen: unseen.saturating_mul(self.choices()),
-        }
+    ///   each byte may have been a token, and 16; all pixels.
+    pub fn bounds(&self, endpoint: Endpoint, body: &[u8]) -> Bounds {
+        let asked = self.asked(endpoint);
+        let unseen = match endpoint {
+            Endpoint::Images => asked.unwrap_or_default(),
+            _ => index(self.longest_stop()).saturating_add(SLACK_TOKENS).saturating_mul(self.choices()),
+        };
+        Bounds { input: input_max(body), output: asked.unwrap_or(TOKENS_MAX).min(TOKENS_MAX), unseen }
     }
 
     /// Output tokens asked for in all choices together.
-    fn asked(&self) -> Option<u64> {
-        let per_choice = self.max_completion_tokens.or(self.max_tokens)?;
-        Some(per_choice.saturating_mul(self.choices()))
+    fn asked(&self, endpoint: Endpoint) -> Option<u64> {
+        let per_choice = match endpoint {
+            Endpoint::ChatCompletions => self.max_completion_tokens.or(self.max_tokens),
+            Endpoint::Completions => self.max_tokens,
+            Endpoint::Responses => self.max_output_tokens,
+            Endpoint::Embeddings => Some(0),
+            Endpoint::Images => Some(image_pixels(self.size.as_deref())),
+        };
+        Some(per_choice?.saturating_mul(self.choices()))
     }
 
     fn choices(&self) -> u64 {
@@ -123,8 +124,9 @@ impl<'a> RequestView<'a> {
     }
 }
 
-fn input_max(body_bytes: usize) -> u64 {
-    index(body_bytes).saturating_add(TEMPLATE_TOKENS)
+fn input_max(body: &[u8]) -> u64 {
+    let images = index(memchr::memmem::find_iter(body, IMAGE_WORDS).count());
+    index(body.len()).saturating_add(TEMPLATE_TOKENS).saturating_add(images.saturating_mul(IMAGE_TOKENS))
 }
 
 fn index(count: usize) -> u64 {
@@ -150,7 +152,8 @@ mod tests {
     fn an_estimate_is_bounded_and_an_explicit_zero_is_not_a_default() {
         let weights = UnitWeights::default();
         let units = |body: &[u8], limit| {
-            RequestView::parse(body).unwrap().max_units(body.len(), 500, weights, Units(limit)).unwrap()
+            let view = RequestView::parse(body).unwrap();
+            view.max_units(Endpoint::ChatCompletions, body, 500, weights, Units(limit)).unwrap()
         };
         assert_eq!(units(br#"{"model":"m"}"#, 10_000), Some(Units(13 + 256 + 500)));
         assert_eq!(units(br#"{"model":"m","max_tokens":0}"#, 10_000), Some(Units(28 + 256)));
@@ -158,9 +161,11 @@ mod tests {
         assert_eq!(units(br#"{"model":"m","max_tokens":99999}"#, 10_000), Some(Units(10_000)));
         assert_eq!(units(br#"{"model":"m"}"#, 100), None);
     }
+
     #[test]
     fn bounds_follow_from_the_body_alone() {
-        let bounds = |body: &[u8]| RequestView::parse(body).unwrap().bounds(body.len());
+        let at = |endpoint, body: &[u8]| RequestView::parse(body).unwrap().bounds(endpoint, body);
+        let bounds = |body: &[u8]| at(Endpoint::ChatCompletions, body);
         let plain = Bounds { input: 13 + 256, output: TOKENS_MAX, unseen: 16 };
         assert_eq!(bounds(br#"{"model":"m"}"#), plain);
         let limited = bounds(br#"{"model":"m","max_tokens":9,"n":2,"stop":"END"}"#);
@@ -169,5 +174,13 @@ mod tests {
             bounds(br#"{"model":"m","max_tokens":9,"max_completion_tokens":7,"stop":["a","four",5]}"#);
         assert_eq!((newer.output, newer.unseen), (7, 4 + 16));
         assert_eq!(bounds(br#"{"model":"m","stop":7}"#).unseen, 16);
+        let seeing = br#"{"model":"m","messages":[{"type":"image_url","image_url":{"url":"http://a.b/c"}}]}"#;
+        assert_eq!(bounds(seeing).input, index(seeing.len()) + 256 + 2 * 8_192);
+        let responses = at(Endpoint::Responses, br#"{"model":"m","max_output_tokens":5,"max_tokens":9}"#);
+        assert_eq!(responses.output, 5);
+        assert_eq!(at(Endpoint::Embeddings, br#"{"model":"m","input":"a"}"#).output, 0);
+        let images = |body| at(Endpoint::Images, body);
+        assert_eq!(images(br#"{"model":"m","n":2,"size":"512x256"}"#).output, 2 * 512 * 256);
+        assert_eq!(images(br#"{"model":"m","size":"auto"}"#).unseen, 1_024 * 1_024);
     }
 }

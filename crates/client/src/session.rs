@@ -18,8 +18,9 @@ use crate::journal::{Journal, JournalError};
 use crate::ledger::Bounds;
 use crate::market::{Market, MarketError};
 use crate::request::{Endpoint, RequestView};
+use crate::route::{RetryBudget, Route, Standing};
 use atoma_types::onchain::Task;
-use atoma_types::{Amount, Hash32, Price, TaskId, Units};
+use atoma_types::{Amount, Hash32, NodeId, Price, TaskId, Units};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use pool::Pool;
@@ -110,6 +111,7 @@ pub enum OpenError {
 /// A request that can be sent, with the most it can cost.
 #[derive(Clone, Debug)]
 pub struct Quote {
+    pub endpoint: Endpoint,
     pub task: TaskId,
     pub model: String,
     pub streams: bool,
@@ -119,6 +121,25 @@ pub struct Quote {
     pub max_cost: Amount,
     /// What an answer may claim at most.
     pub bounds: Bounds,
+    /// Where it may go.
+    pub route: Route,
+    pub(crate) sticks_to: Option<Hash32>,
+}
+
+impl Quote {
+    /// The same for nodes that the route allows, at its price at most.
+    pub fn routed(mut self, route: Route, body: &[u8]) -> Self {
+        self.max_price = route.max_price.map_or(self.max_price, |most| most.min(self.max_price));
+        self.max_cost = most_cost(self.max_price, self.max_units);
+        self.sticks_to = route.stickiness(body);
+        self.route = route;
+        self
+    }
+}
+
+/// A difference of two floors is at most one above the floor of the difference.
+fn most_cost(price: Price, units: Units) -> Amount {
+    price.cost(units).map_or(Amount::MAX, |cost| Amount(cost.0.saturating_add(1)))
 }
 
 /// Whoever must know of a request before it is sent. One that is tried with several nodes is noted for each:
@@ -161,6 +182,9 @@ struct Inner {
     policy: Policy,
     catalog: Mutex<(Arc<Catalog>, Instant)>,
     pools: Mutex<HashMap<TaskId, Arc<Pool>>>,
+    /// How each node performs, whatever channel is used.
+    standings: Mutex<HashMap<NodeId, Arc<Standing>>>,
+    retries: RetryBudget,
     waiting: Semaphore,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -211,6 +235,8 @@ impl Session {
             policy: config.policy,
             catalog: Mutex::new((Arc::new(catalog), Instant::now())),
             pools: Mutex::new(HashMap::new()),
+            standings: Mutex::default(),
+            retries: RetryBudget::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             clock: Arc::default(),
@@ -235,31 +261,42 @@ impl Session {
         self.inner.catalog()
     }
 
-    /// Checks a body, and says what it can cost at most. The body is only looked at.
-    pub async fn quote(&self, body: &[u8]) -> Result<Quote, ApiError> {
+    /// Checks a body for an endpoint, and says what it can cost at most. The body is only looked at.
+    pub async fn quote(&self, endpoint: Endpoint, body: &[u8]) -> Result<Quote, ApiError> {
         let view = RequestView::parse(body)?;
-        let task = self.inner.task_for(&view.model).await?;
+        let task = self.inner.task_for(&view.model, Some(endpoint)).await?;
         let (limit, max_price) = self.inner.limits(&task)?;
         let max_units = view
-            .max_units(body.len(), self.inner.policy.default_output, task.weights, limit)
+            .max_units(endpoint, body, self.inner.policy.default_output, task.weights, limit)
             .ok()
             .flatten()
             .ok_or_else(|| {
                 let message = format!("the request does not fit into the {limit} units of a stack");
                 ApiError::bad_request("request_too_large", message)
             })?;
-        // A difference of two floors is at most one above the floor of the difference.
-        let max_cost = max_price.cost(max_units).map_or(Amount::MAX, |cost| Amount(cost.0.saturating_add(1)));
-        let (streams, bounds) = (view.wants_stream(), view.bounds(body.len()));
+        let max_cost = most_cost(max_price, max_units);
+        let (streams, bounds) = (view.wants_stream(), view.bounds(endpoint, body));
         let (task, model) = (task.id, view.model.into_owned());
-        Ok(Quote { task, model, streams, max_units, max_price, max_cost, bounds })
+        let quote = Quote {
+            endpoint,
+            task,
+            model,
+            streams,
+            max_units,
+            max_price,
+            max_cost,
+            bounds,
+            route: Route::default(),
+            sticks_to: None,
+        };
+        Ok(quote.routed(Route::default(), body))
     }
 
     /// Sends a quoted body to a node, to another if the first fails before its first byte, and gives the
     /// answer's bytes as they are.
-    pub async fn ask(&self, endpoint: Endpoint, quote: &Quote, body: Bytes) -> Result<Answer, ApiError> {
+    pub async fn ask(&self, quote: &Quote, body: Bytes) -> Result<Answer, ApiError> {
         let newest = Newest::default();
-        let mut answer = self.ask_noting(endpoint, quote, body, &newest).await?;
+        let mut answer = self.ask_noting(quote, body, &newest).await?;
         if answer.status.is_success() {
             answer.completion = lock(&newest.0).take();
         }
@@ -268,17 +305,11 @@ impl Session {
 
     /// Like [`ask`](Self::ask), and no request is sent before it was noted. If several nodes are tried, the
     /// last one noted gives the answer.
-    pub async fn ask_noting(
-        &self,
-        endpoint: Endpoint,
-        quote: &Quote,
-        body: Bytes,
-        note: &dyn Note,
-    ) -> Result<Answer, ApiError> {
+    pub async fn ask_noting(&self, quote: &Quote, body: Bytes, note: &dyn Note) -> Result<Answer, ApiError> {
         if self.inner.stopping.is_cancelled() {
             return Err(ApiError::unavailable("draining", "shutting down: ask another one"));
         }
-        let Quote { streams, bounds, .. } = *quote;
+        let Quote { endpoint, streams, bounds, .. } = *quote;
         let request = send::Request { endpoint, body_hash: Hash32::of(&body), body, streams, bounds, note };
         self.inner.ask(&request, quote).await
     }
@@ -290,7 +321,7 @@ impl Session {
 
     /// Buys what the policy asks for of this model, ahead of the first request.
     pub async fn prepare(&self, model: &str) -> Result<(), ApiError> {
-        let task = self.inner.task_for(model).await?;
+        let task = self.inner.task_for(model, None).await?;
         let pool = self.inner.pool(task.id);
         self.inner.stock(&pool).await.map_err(|error| ApiError::unavailable("no_stack", error.to_string()))
     }
@@ -346,12 +377,18 @@ impl Inner {
         }
     }
 
-    async fn task_for(&self, model: &str) -> Result<Task, ApiError> {
-        if let Some(task) = self.catalog().task_for(model) {
+    async fn task_for(&self, model: &str, endpoint: Option<Endpoint>) -> Result<Task, ApiError> {
+        if let Some(task) = self.catalog().task_for(model, endpoint) {
             return Ok(task.clone());
         }
         let catalog = self.fresh_catalog(CATALOG_LIFE_MIN).await;
-        catalog.task_for(model).cloned().ok_or_else(|| ApiError::model_not_found(model))
+        if let Some(task) = catalog.task_for(model, endpoint) {
+            return Ok(task.clone());
+        }
+        Err(match (endpoint, catalog.task_for(model, None)) {
+            (Some(endpoint), Some(_)) => ApiError::endpoint_not_offered(model, endpoint.path()),
+            _ => ApiError::model_not_found(model),
+        })
     }
 
     /// Most units that one request may be authorized for, and the highest price that may be charged.
@@ -373,6 +410,10 @@ impl Inner {
                 .entry(task)
                 .or_insert_with(|| Arc::new(Pool::new(task, Arc::clone(&self.clock)))),
         )
+    }
+
+    fn standing(&self, node: NodeId) -> Arc<Standing> {
+        Arc::clone(lock(&self.standings).entry(node).or_default())
     }
 
     fn pools(&self) -> Vec<Arc<Pool>> {

@@ -154,6 +154,9 @@ impl Scanner {
 struct Event<'a> {
     #[serde(borrow, default)]
     choices: Vec<Choice<'a>>,
+    /// `response` of a whole answer, `response.…` of an event, where the endpoint is `/v1/responses`.
+    #[serde(borrow, default, rename = "type", alias = "object")]
+    kind: Option<&'a RawValue>,
 }
 
 /// A part of an answer, or all of it.
@@ -188,6 +191,9 @@ fn tokens_in(line: &[u8]) -> u64 {
 /// Most output tokens that show in an answer or an event of it; its length, if it is neither.
 pub(crate) fn tokens_in_json(data: &[u8]) -> u64 {
     let Ok(event) = serde_json::from_slice::<Event<'_>>(data) else { return index(data.len()) };
+    if event.kind.is_some_and(|kind| kind.get().starts_with("\"response")) {
+        return index(data.len());
+    }
     event
         .choices
         .iter()
@@ -252,6 +258,8 @@ mod tests {
         assert_eq!(tokens_in_json(whole), 5);
         assert_eq!(tokens_in_json(b"{\"choices\":7}"), 13);
         assert_eq!(tokens_in_json(b"{\"error\":{}}"), 0);
+        let event = br#"{"type":"response.output_text.delta","delta":"abc"}"#;
+        assert_eq!(tokens_in_json(event), index(event.len()));
     }
 
     #[test]

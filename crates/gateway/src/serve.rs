@@ -202,12 +202,12 @@ impl Gateway {
         headers: HeaderMap,
         body: Body,
     ) -> Result<Response, ApiError> {
-        let admitted = self.admit(&headers, body).await;
+        let admitted = self.admit(endpoint, &headers, body).await;
         let admitted = admitted.inspect_err(|_| add(&self.metrics.refused, 1))?;
         let in_flight = InFlight::new(&self.metrics);
         let (reply, answered) = oneshot::channel();
         // A task of its own, so that who hangs up early is still charged for what was asked.
-        self.accounting.spawn(Arc::clone(&self).pay(endpoint, admitted, reply));
+        self.accounting.spawn(Arc::clone(&self).pay(admitted, reply));
         let answered = answered.await.unwrap_or_else(|_| Err(draining()));
         let answer = answered.inspect_err(|_| add(&self.metrics.failed, 1))?;
         let AnswerBody::Stream(stream) = answer.body else { return Ok(answer.into_response()) };
@@ -223,14 +223,14 @@ impl Gateway {
     }
 
     /// Key, place, body, price and budget, in this order: nothing is read for who may not ask.
-    async fn admit(&self, headers: &HeaderMap, body: Body) -> Result<Admitted, ApiError> {
+    async fn admit(&self, endpoint: Endpoint, headers: &HeaderMap, body: Body) -> Result<Admitted, ApiError> {
         if self.stop.is_cancelled() {
             return Err(draining());
         }
         let key = self.authenticate(headers).await?;
         let place = self.place(&key)?;
         let body = read_body(body).await?;
-        let quote = self.session.quote(&body).await?;
+        let quote = self.session.quote(endpoint, &body).await?;
         let hold = key.reserve(quote.max_cost)?;
         Ok(Admitted { body, quote, hold, place })
     }
@@ -247,10 +247,10 @@ impl Gateway {
     }
 
     /// Asks, hands the answer on, and settles the key's budget when it is known what each attempt cost.
-    async fn pay(self: Arc<Self>, endpoint: Endpoint, admitted: Admitted, reply: Reply) {
+    async fn pay(self: Arc<Self>, admitted: Admitted, reply: Reply) {
         let Admitted { body, quote, hold, place } = admitted;
         let notebook = Notebook::new(&self, quote.model.clone(), hold);
-        let answered = self.session.ask_noting(endpoint, &quote, body, &notebook).await;
+        let answered = self.session.ask_noting(&quote, body, &notebook).await;
         drop(place);
         let attempts = notebook.attempts();
         // If nobody waits any more, dropping the answer stops the node.

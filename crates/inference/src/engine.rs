@@ -6,16 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+pub use atoma_types::wire::Endpoint;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-
-/// Which OpenAI endpoint a body was sent to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Endpoint {
-    ChatCompletions,
-    Completions,
-    Embeddings,
-}
 
 /// Serves one model.
 ///
@@ -123,6 +116,8 @@ pub enum Outcome {
     Aborted,
     /// The engine could not go on; the text is for the log.
     Failed(String),
+    /// The engine says that the request itself is wrong: status and body are for the client. No frame came before.
+    Refused { status: u16, body: Bytes },
 }
 
 /// What a generation cost and proves.

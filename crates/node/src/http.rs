@@ -22,7 +22,6 @@ use atoma_inference::Endpoint;
 use atoma_types::SecretKey;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use http::StatusCode;
 use std::sync::Arc;
@@ -59,9 +58,12 @@ impl App {
 }
 
 pub(crate) fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/v1/chat/completions", post(chat))
-        .route("/v1/completions", post(completions))
+    let mut router = Router::new();
+    for endpoint in Endpoint::ALL {
+        let serve = move |State(app): State<Arc<App>>, request: Request| paid::serve(app, endpoint, request);
+        router = router.route(endpoint.path(), post(serve));
+    }
+    router
         .route("/v1/models", get(info::models))
         .route("/v1/node", get(info::node))
         .route("/v1/channels", get(info::channel))
@@ -76,14 +78,6 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app)
-}
-
-async fn chat(State(app): State<Arc<App>>, request: Request) -> impl IntoResponse {
-    paid::serve(app, Endpoint::ChatCompletions, request).await
-}
-
-async fn completions(State(app): State<Arc<App>>, request: Request) -> impl IntoResponse {
-    paid::serve(app, Endpoint::Completions, request).await
 }
 
 async fn not_found() -> ApiError {

@@ -20,6 +20,53 @@ pub const ENCODED_MAX: usize = 16 * 1024;
 /// Most grants one request may bring.
 pub const GRANTS_MAX: usize = 8;
 
+/// An endpoint of OpenAI's API that a node answers for units. Paths, bodies and answers are OpenAI's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    ChatCompletions,
+    Completions,
+    Responses,
+    Embeddings,
+    Images,
+}
+
+impl Endpoint {
+    pub const ALL: [Self; 5] =
+        [Self::ChatCompletions, Self::Completions, Self::Responses, Self::Embeddings, Self::Images];
+
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "/v1/chat/completions",
+            Self::Completions => "/v1/completions",
+            Self::Responses => "/v1/responses",
+            Self::Embeddings => "/v1/embeddings",
+            Self::Images => "/v1/images/generations",
+        }
+    }
+
+    /// Whether tasks of this role answer it: 0 chat, 1 embedding, 2 vision, 3 image.
+    pub const fn is_of_role(self, role: u8) -> bool {
+        match self {
+            Self::ChatCompletions | Self::Completions | Self::Responses => role == 0 || role == 2,
+            Self::Embeddings => role == 1,
+            Self::Images => role == 3,
+        }
+    }
+}
+
+/// Side of an image for which the request names no size.
+const IMAGE_SIDE: u64 = 1_024;
+
+/// Pixels of one image of a request's `size` (`"512x768"`), which is what its units count. Sizes that name none
+/// (`"auto"`, or nothing) count 1024 × 1024.
+pub fn image_pixels(size: Option<&str>) -> u64 {
+    let named = size.and_then(|size| size.split_once('x')).and_then(|(width, height)| {
+        let (width, height): (u64, u64) = (width.parse().ok()?, height.parse().ok()?);
+        width.checked_mul(height)
+    });
+    named.unwrap_or(IMAGE_SIDE * IMAGE_SIDE)
+}
+
 /// What a paying request carries beside its body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authorization {

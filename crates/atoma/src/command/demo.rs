@@ -170,8 +170,8 @@ impl Story {
             "messages": [{ "role": "user", "content": "What is the capital of France? Answer in one sentence." }],
         });
         let body = Bytes::from(serde_json::to_vec(&question)?);
-        let quote = session.quote(&body).await?;
-        let answer = session.ask(Endpoint::ChatCompletions, &quote, body).await?;
+        let quote = session.quote(Endpoint::ChatCompletions, &body).await?;
+        let answer = session.ask(&quote, body).await?;
         ensure!(answer.status.is_success(), "the node answered {}", answer.status);
         let header =
             answer.headers.get(wire::RECEIPT_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);

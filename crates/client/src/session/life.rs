@@ -57,7 +57,7 @@ pub struct ChannelView {
 impl Session {
     /// Buys one stack for a model, whatever is there already.
     pub async fn buy(&self, model: &str) -> Result<Address, LifeError> {
-        let task = self.inner.task_for(model).await.map_err(LifeError::Model)?;
+        let task = self.inner.task_for(model, None).await.map_err(LifeError::Model)?;
         let pool = self.inner.pool(task.id);
         let _one = pool.buying.acquire().await.map_err(|_| MarketError::Refused("shutting down".into()))?;
         Ok(self.inner.buy(task.id).await?)

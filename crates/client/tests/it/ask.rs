@@ -30,8 +30,8 @@ pub(crate) async fn ask(session: &Session, stream: bool) -> Result<Answer, ApiEr
 }
 
 pub(crate) async fn ask_for(session: &Session, body: Bytes) -> Result<Answer, ApiError> {
-    let quote = session.quote(&body).await?;
-    session.ask(Endpoint::ChatCompletions, &quote, body).await
+    let quote = session.quote(Endpoint::ChatCompletions, &body).await?;
+    session.ask(&quote, body).await
 }
 
 /// Asks for what breaks off, and what tells how that was paid.
@@ -48,8 +48,8 @@ pub(crate) async fn noted(session: &Session, body: Bytes) -> (oneshot::Receiver<
             Box::pin(async { Ok(()) })
         }
     }
-    let (quote, noted) = (session.quote(&body).await.unwrap(), Noted::default());
-    session.ask_noting(Endpoint::ChatCompletions, &quote, body, &noted).await.unwrap_err();
+    let (quote, noted) = (session.quote(Endpoint::ChatCompletions, &body).await.unwrap(), Noted::default());
+    session.ask_noting(&quote, body, &noted).await.unwrap_err();
     (noted.0.into_inner().unwrap().unwrap(), quote)
 }
 

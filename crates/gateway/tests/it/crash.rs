@@ -4,6 +4,7 @@ use crate::market::{MODEL, Market, PRICE, funded, gateway};
 use crate::serving::{get, post, start};
 use crate::sim::{self, Manner, World, eventually, text_of};
 use atoma_chain::{ChainClient, Wallet, fetch_deployment};
+use atoma_client::request::Endpoint;
 use atoma_gateway::store::Store;
 use atoma_gateway::{GatewayHandle, NewKey};
 use atoma_inference::mock::MockConfig;
@@ -129,7 +130,7 @@ async fn a_budget_is_exact_however_often_the_gateway_is_killed() {
     }
     let usage = at_rest(&gateway, &key).await;
     let left = budget.0 - usage["spent"].as_u64().unwrap();
-    let most = gateway.session.quote(&chat(false)).await.unwrap().max_cost.0;
+    let most = gateway.session.quote(Endpoint::ChatCompletions, &chat(false)).await.unwrap().max_cost.0;
     assert!(left < most, "{usage}");
     gateway.drain(false).await.unwrap();
 }

@@ -2,6 +2,7 @@
 
 use crate::serving::{get, key, post, start};
 use crate::sim::{Manner, PRICE, World, chat, eventually, text_of};
+use atoma_client::request::Endpoint;
 use atoma_gateway::keys::KeyId;
 use atoma_types::Units;
 use serde_json::{Value, json};
@@ -46,7 +47,7 @@ async fn a_budget_is_exact_under_a_hundred_concurrent_requests() {
     let gateway = start(&world, &dir, 2).await;
     gateway.session.prepare(crate::sim::MODEL).await.unwrap();
     let body = chat(true);
-    let quote = gateway.session.quote(&body).await.unwrap();
+    let quote = gateway.session.quote(Endpoint::ChatCompletions, &body).await.unwrap();
     // Room for seven requests in flight at once, never for a hundred.
     let budget = quote.max_cost.0 * 7;
     let key = key(&gateway, Some(budget)).await;

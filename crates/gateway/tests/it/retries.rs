@@ -3,6 +3,7 @@
 use crate::crash::as_killed;
 use crate::serving::{get, key, post, start, start_with, usage};
 use crate::sim::{MODEL, Manner, PRICE, WORDS, World, chat, eventually, text_of};
+use atoma_client::request::Endpoint;
 use atoma_gateway::GatewayHandle;
 use atoma_gateway::config::Requests;
 use atoma_types::Units;
@@ -62,7 +63,7 @@ async fn a_node_that_dies_after_the_head_is_paid_when_it_is_back() {
     let gateway = stocked(&world, &dir, 1).await;
     let key = key(&gateway, Some(1_000_000)).await;
     assert_eq!(post(&gateway, &key, chat(false)).await.status().as_u16(), 502);
-    let most = gateway.session.quote(&chat(false)).await.unwrap().max_cost;
+    let most = gateway.session.quote(Endpoint::ChatCompletions, &chat(false)).await.unwrap().max_cost;
     eventually("given up", async || gateway.session.channels()[0].2.in_flight == 0).await;
     let waiting = get(&gateway, &key, "/v1/usage").await;
     assert_eq!((&waiting["spent"], &waiting["reserved"]), (&json!(0), &json!(most)));
@@ -109,7 +110,7 @@ async fn a_second_attempt_needs_budget_only_if_the_first_may_cost_something() {
         let (world, dir) = (World::start(&[manner, Manner::Honest]).await, TempDir::new().unwrap());
         world.set_silent(0, true);
         let gateway = stocked(&world, &dir, 2).await;
-        let most = gateway.session.quote(&chat(false)).await.unwrap().max_cost;
+        let most = gateway.session.quote(Endpoint::ChatCompletions, &chat(false)).await.unwrap().max_cost;
         let key = key(&gateway, Some(most.0)).await;
         let status = post(&gateway, &key, chat(false)).await.status().as_u16();
         assert_eq!((status, world.requests(1)), if answered { (200, 1) } else { (502, 0) }, "{manner:?}");

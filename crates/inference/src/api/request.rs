@@ -65,8 +65,9 @@ pub(crate) fn parse(
     model: &str,
     defaults: &Sampling,
 ) -> Result<Request, EngineError> {
-    if endpoint == Endpoint::Embeddings {
-        return Err(EngineError::bad("model", format!("the model `{model}` generates text, not embeddings")));
+    if !matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions) {
+        let message = format!("the model `{model}` does not answer at {}", endpoint.path());
+        return Err(EngineError::bad("model", message));
     }
     let value: Value = serde_json::from_slice(body).map_err(|error| EngineError::BadRequest {
         message: format!("the body is not valid JSON: {error}"),

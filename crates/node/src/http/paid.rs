@@ -24,7 +24,11 @@ pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint, request: Request) -
     app.metrics.requests.increment();
     let admitted = admit(&app, endpoint, request).await;
     let (running, generation, streams) = admitted.inspect_err(|_| app.metrics.refused.increment())?;
-    if streams { Ok(stream::streamed(running, generation)) } else { stream::whole(running, generation).await }
+    if streams {
+        stream::streamed(running, generation).await
+    } else {
+        stream::whole(running, generation).await
+    }
 }
 
 async fn admit(

@@ -149,6 +149,7 @@ impl Running {
             Outcome::Complete => Status::Complete,
             Outcome::Aborted => Status::Aborted,
             Outcome::Failed(_) => Status::Failed,
+            Outcome::Refused { .. } => Status::Refused,
         };
         if status == Status::Complete {
             self.input = summary.input_tokens;

@@ -2,7 +2,7 @@
 
 use super::ApiError;
 use super::running::Running;
-use atoma_inference::{Generation, Outcome, Summary};
+use atoma_inference::{Frame, Generation, Outcome, Summary};
 use atoma_types::wire::{RECEIPT_HEADER, SSE_DONE, encode, receipt_comment};
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
@@ -69,11 +69,17 @@ impl Streams {
     }
 }
 
-/// The answer as server-sent events. The stream owns the request: when the client goes away it is dropped,
-/// which stops the engine and books what was sent.
-pub(super) fn streamed(running: Running, generation: Generation) -> Response {
+/// The answer as server-sent events, begun when its first event is there: until then an engine may say that the request
+/// is wrong. The stream owns the request: when the client goes away it is dropped, which stops the engine and books what
+/// was sent.
+pub(super) async fn streamed(running: Running, generation: Generation) -> Result<Response, ApiError> {
     let app = running.app();
-    let parked = app.streams.park(Answer { running, generation, cut: app.streams.cut.clone() });
+    let mut answer = Answer { running, generation, first: None, cut: app.streams.cut.clone() };
+    answer.first = answer.next_frame().await;
+    if answer.first.is_none() {
+        return whole(answer.running, answer.generation).await;
+    }
+    let parked = app.streams.park(answer);
     let frames = stream::unfold(Some(parked), |parked| async move {
         let parked = parked?;
         let Some((answer, _)) = parked.lock().take() else {
@@ -92,22 +98,31 @@ pub(super) fn streamed(running: Running, generation: Generation) -> Response {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
+    Ok(response)
 }
 
 struct Answer {
     running: Running,
     generation: Generation,
+    /// Waited for before the answer began, and not sent yet.
+    first: Option<Frame>,
     cut: CancellationToken,
 }
 
 impl Answer {
-    /// The next bytes, and itself if more may follow.
-    async fn next(mut self) -> (Bytes, Option<Self>) {
-        let frame = tokio::select! {
+    async fn next_frame(&mut self) -> Option<Frame> {
+        tokio::select! {
             biased;
             () = self.cut.cancelled() => None,
             frame = self.generation.next() => frame,
+        }
+    }
+
+    /// The next bytes, and itself if more may follow.
+    async fn next(mut self) -> (Bytes, Option<Self>) {
+        let frame = match self.first.take() {
+            Some(first) => Some(first),
+            None => self.next_frame().await,
         };
         if let Some(frame) = frame {
             self.running.wrote(&frame.bytes, frame.output_tokens);
@@ -153,17 +168,27 @@ pub(super) async fn whole(mut running: Running, mut generation: Generation) -> R
         output_tokens = frame.output_tokens;
     }
     let mut summary = generation.finish().await;
-    let complete = summary.outcome == Outcome::Complete;
-    if !complete {
-        body = broken_off(&summary).to_json().to_string().into_bytes();
-        output_tokens = 0;
-        // Half an answer was never sent: it costs nothing.
-        summary.outcome = Outcome::Failed("not sent".to_owned());
+    let status = match &summary.outcome {
+        Outcome::Complete => StatusCode::OK,
+        Outcome::Refused { status, .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_REQUEST),
+        Outcome::Failed(_) | Outcome::Aborted => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    match &summary.outcome {
+        Outcome::Complete => {}
+        Outcome::Refused { body: reason, .. } => {
+            body = reason.to_vec();
+            output_tokens = 0;
+        }
+        Outcome::Failed(_) | Outcome::Aborted => {
+            body = broken_off(&summary).to_json().to_string().into_bytes();
+            output_tokens = 0;
+            // Half an answer was never sent: it costs nothing.
+            summary.outcome = Outcome::Failed("not sent".to_owned());
+        }
     }
     running.wrote(&body, output_tokens);
     let (receipt, written) = running.finish(&summary).ok_or_else(ApiError::internal)?;
     written.await?;
-    let status = if complete { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -185,6 +210,6 @@ fn broken_off(summary: &Summary) -> ApiError {
             let message = "the engine failed before the answer was complete; nothing was charged";
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "engine_failed", message)
         }
-        Outcome::Aborted | Outcome::Complete => ApiError::draining(),
+        Outcome::Aborted | Outcome::Complete | Outcome::Refused { .. } => ApiError::draining(),
     }
 }
