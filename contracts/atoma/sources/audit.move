@@ -6,7 +6,7 @@
 module atoma::audit;
 
 use atoma::claim;
-use atoma::claim_state;
+use atoma::claim_audit;
 use atoma::db::AtomaDb;
 use atoma_base::errors::{Self, require};
 use atoma::node::NodeBadge;
@@ -78,7 +78,7 @@ public fun reveal_verdict<T>(
     check(state, badge);
     let terms = claim::terms(id, state, node);
     let (claim, verifier) = (claim::claim_mut(state, node), badge.badge_id());
-    let step = claim_state::reveal_verdict(db, &terms, claim, verifier, verdicts, digests, salt, now, ctx);
+    let step = claim_audit::reveal_verdict(db, &terms, claim, verifier, verdicts, digests, salt, now, ctx);
     claim::finish(id, state, node, &step, now);
     db.join_pool(stack.take(step.to_pool()))
 }
@@ -99,7 +99,7 @@ public fun expire<T>(db: &mut AtomaDb<T>, stack: &mut Stack<T>, node: u64, clock
     db.check_version();
     state.check(db);
     let terms = claim::terms(id, state, node);
-    let step = claim_state::expire(db, &terms, claim::claim_mut(state, node), now, ctx);
+    let step = claim_audit::expire(db, &terms, claim::claim_mut(state, node), now, ctx);
     claim::finish(id, state, node, &step, now);
     db.join_pool(stack.take(step.to_pool()))
 }

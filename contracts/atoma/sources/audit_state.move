@@ -1,5 +1,5 @@
 /// An audit: what was drawn and shown, who judges it, where it stands, and the steps that need nothing but the audit
-/// itself. How it ends is in `claim_state`.
+/// itself. How it ends is in `claim_audit`.
 module atoma::audit_state;
 
 use atoma_base::errors::{Self, require};

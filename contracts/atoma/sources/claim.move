@@ -5,6 +5,7 @@
 module atoma::claim;
 
 use atoma::beacon::Beacon;
+use atoma::claim_audit;
 use atoma::claim_state::{Self, Claim, Queued};
 use atoma::db::AtomaDb;
 use atoma::draw;
@@ -60,7 +61,7 @@ public fun resolve_audit<T>(
     let (id, state, now) = (stack.addr(), stack.state_mut(), clock.timestamp_ms());
     check(db, beacon, state);
     let terms = terms(id, state, node);
-    let step = claim_state::open_audit(db, beacon, &terms, claim_mut(state, node), now, ctx);
+    let step = claim_audit::open(db, beacon, &terms, claim_mut(state, node), now, ctx);
     finish(id, state, node, &step, now);
     let fee = step.to_caller();
     if (fee > 0) transfer::public_transfer(stack.take(fee).into_coin(ctx), ctx.sender())

@@ -7,15 +7,18 @@
 module atoma::dispute;
 
 use atoma::beacon::Beacon;
+use atoma::claim_audit;
 use atoma::claim_state;
 use atoma::db::{Self, AtomaDb};
 use atoma::dispute_answer;
-use atoma::dispute_state::{Self, DisputeState, StoredBlob};
+use atoma::dispute_state::{Self, DisputeState};
 use atoma_base::errors::{Self, require};
 use atoma::events;
 use atoma_base::math;
+use atoma_base::message;
 use atoma::node::NodeBadge;
 use atoma::stack::{Self, Stack};
+use atoma_base::stored_blob::StoredBlob;
 use sui::balance::Balance;
 use sui::clock::Clock;
 use sui::coin::Coin;
@@ -83,9 +86,10 @@ public(package) fun open_impl<T>(
     clock: &Clock,
     ctx: &mut TxContext,
 ): Dispute<T> {
-    let request = dispute_state::new_request(node, hops, nonce, body_hash, max_units, expires_ms);
     let (stack_id, now, paid) = (stack.addr(), clock.timestamp_ms(), coin.value());
     let state = stack.state_mut();
+    let request =
+        message::request_auth(state.db(), stack_id, node, hops, nonce, body_hash, max_units, expires_ms);
     let (draft, tail_ms) = dispute_state::opened(
         db,
         stack_id,
@@ -261,7 +265,7 @@ public fun resolve_audit<T>(
     let (id, state) = (dispute.addr(), &mut dispute.state);
     dispute_state::check_claim(db, beacon, state);
     let terms = dispute_state::terms(id, state);
-    let step = claim_state::open_audit(db, beacon, &terms, state.claim_mut(), clock.timestamp_ms(), ctx);
+    let step = claim_audit::open(db, beacon, &terms, state.claim_mut(), clock.timestamp_ms(), ctx);
     dispute_state::finish(id, state, &step);
     dispute.pay(step.to_caller(), ctx)
 }
@@ -348,7 +352,7 @@ public fun reveal_verdict<T>(
     require(badge.badge_db() == state.db(), errors::wrong_db!());
     let terms = dispute_state::terms(id, state);
     let verifier = badge.badge_id();
-    let step = claim_state::reveal_verdict(db, &terms, state.claim_mut(), verifier, verdicts, digests, salt, now, ctx);
+    let step = claim_audit::reveal_verdict(db, &terms, state.claim_mut(), verifier, verdicts, digests, salt, now, ctx);
     dispute_state::finish(id, state, &step);
     db.join_pool(dispute.take(step.to_pool()))
 }
@@ -366,7 +370,7 @@ public fun expire_audit<T>(db: &mut AtomaDb<T>, dispute: &mut Dispute<T>, clock:
     let (id, state) = (dispute.addr(), &mut dispute.state);
     dispute_state::check_db(db, state);
     let terms = dispute_state::terms(id, state);
-    let step = claim_state::expire(db, &terms, state.claim_mut(), clock.timestamp_ms(), ctx);
+    let step = claim_audit::expire(db, &terms, state.claim_mut(), clock.timestamp_ms(), ctx);
     dispute_state::finish(id, state, &step);
     db.join_pool(dispute.take(step.to_pool()))
 }

@@ -5,7 +5,7 @@ module atoma::dispute_answer;
 use atoma::beacon::Beacon;
 use atoma::claim_state;
 use atoma::db::AtomaDb;
-use atoma::dispute_state::{Self, DisputeState, StoredBlob};
+use atoma::dispute_state::{Self, DisputeState};
 use atoma_base::errors::{Self, require};
 use atoma::events;
 use atoma_base::limits;
@@ -13,6 +13,7 @@ use atoma_base::math;
 use atoma_base::message::{Self, Record};
 use atoma::node;
 use atoma::stack_state::StackState;
+use atoma_base::stored_blob::StoredBlob;
 
 /// Points of reputation that a refusal costs.
 const REFUSAL_POINTS: u64 = 1;
@@ -54,7 +55,7 @@ public(package) fun served<T>(
 /// settlements may have taken them, and paid them, meanwhile.
 fun priced(state: &StackState, id: address, dispute: &DisputeState, units: u64): Price {
     let row = state.channel(dispute.node());
-    let units = math::add(row.disputed_units(), units.min(dispute_state::reserved(state, id)));
+    let units = math::add(row.disputed_units(), units.min(state.disputed().units_for(id)));
     let total = math::cost(units, row.price());
     Price { units, total, amount: math::sub(total, row.disputed_paid()) }
 }

@@ -5,15 +5,17 @@ use atoma::beacon::Beacon;
 use atoma::claim_state::{Self, Claim};
 use atoma::db::{Self, AtomaDb};
 use atoma::draw;
+use atoma_base::dues::{Self, Due};
 use atoma_base::errors::{Self, require};
 use atoma::events;
 use atoma_base::limits;
 use atoma_base::math;
-use atoma_base::message::{Self, Record};
+use atoma_base::message::{Self, Record, RequestAuth};
 use atoma::node;
 use atoma_base::params::{Self, Params, Step, Terms};
 use atoma_base::rows::Node;
-use atoma::stack_state::{Self, Channel, Due, StackState};
+use atoma::stack_state::{Channel, StackState};
+use atoma_base::stored_blob::{Self, StoredBlob};
 use std::bcs;
 use sui::hash;
 use walrus::blob::Blob;
@@ -100,8 +102,8 @@ public(package) fun new(
         nonce,
         body_hash,
         max_units,
-        blob: blob.blob_id,
-        blob_object: blob.object,
+        blob: *blob.blob_id(),
+        blob_object: blob.object(),
         walrus_epoch,
         opened_ms,
         deadline_ms,
@@ -179,12 +181,12 @@ public(package) fun end_claim(self: &mut DisputeState) {
 // Money.
 
 public(package) fun credit(self: &mut DisputeState, to: address, amount: u64) {
-    stack_state::credit_in(&mut self.dues, to, amount)
+    dues::credit(&mut self.dues, to, amount)
 }
 
-public(package) fun due_of(self: &DisputeState, to: address): u64 { stack_state::due_in(&self.dues, to) }
+public(package) fun due_of(self: &DisputeState, to: address): u64 { dues::of(&self.dues, to) }
 
-public(package) fun clear_due(self: &mut DisputeState, to: address) { stack_state::clear_in(&mut self.dues, to) }
+public(package) fun clear_due(self: &mut DisputeState, to: address) { dues::clear(&mut self.dues, to) }
 
 /// What an answered request costs its opener: the fee, as far as the bond has it.
 public(package) fun answer_fee(self: &DisputeState): u64 { self.params.answer_fee().min(self.bond) }
@@ -232,53 +234,18 @@ public(package) fun version(self: &DisputeState): u64 { self.version }
 
 public(package) fun set_version(self: &mut DisputeState, version: u64) { self.version = version }
 
-// What the contract asks of a Walrus blob. That it is Walrus's own `Blob` and not another package's, its type says;
-// what it holds, who reads it finds out.
-
-/// Encoding RS2, the only one there is.
-const ENCODING_RS2: u8 = 1;
-/// A blob stays at least to the end of the epoch after the one in which the opener's was certified.
-const EPOCHS_MIN: u64 = 2;
-
-/// What was read of a blob.
-public struct StoredBlob has copy, drop {
-    object: address,
-    /// Little-endian bytes.
-    blob_id: vector<u8>,
-    size: u64,
-    encoding_type: u8,
-    certified_epoch: Option<u32>,
-    end_epoch: u32,
-    deletable: bool,
-}
-
+/// What the contract asks of a blob is `stored_blob`'s; that it is Walrus's own `Blob` and not another package's, its
+/// type says.
 public(package) fun read(blob: &Blob): StoredBlob {
-    StoredBlob {
-        object: object::id_address(blob),
-        blob_id: bcs::to_bytes(&blob.blob_id()),
-        size: blob.size(),
-        encoding_type: blob.encoding_type(),
-        certified_epoch: *blob.certified_epoch(),
-        end_epoch: blob.end_epoch(),
-        deletable: blob.is_deletable(),
-    }
-}
-
-/// The Walrus epoch of a dispute over what this blob holds: the one in which it was certified, as Walrus wrote. The epoch
-/// of now is at least that; `System` says it only to the Walrus package that it was upgraded to, and disputes must not
-/// wait for an upgrade of ours. An old blob hurts only its opener, from whom the node demands the body.
-public(package) fun blob_id(self: &StoredBlob): &vector<u8> { &self.blob_id }
-
-fun epoch(self: &StoredBlob): u32 {
-    require(self.certified_epoch.is_some(), errors::bad_blob!());
-    *self.certified_epoch.borrow()
-}
-
-/// A certified blob that nobody can delete, and that stays for two epochs from `walrus_epoch` on, else `EBadBlob`.
-public(package) fun check_blob(self: &StoredBlob, walrus_epoch: u32) {
-    require(self.size > 0 && self.encoding_type == ENCODING_RS2, errors::bad_blob!());
-    require(self.certified_epoch.is_some() && !self.deletable, errors::bad_blob!());
-    require((self.end_epoch as u64) >= (walrus_epoch as u64) + EPOCHS_MIN, errors::bad_blob!());
+    stored_blob::new(
+        object::id_address(blob),
+        bcs::to_bytes(&blob.blob_id()),
+        blob.size(),
+        blob.encoding_type(),
+        *blob.certified_epoch(),
+        blob.end_epoch(),
+        blob.is_deletable(),
+    )
 }
 
 // Opening a dispute, and closing the duty to answer.
@@ -289,36 +256,15 @@ const DISPUTES_MAX: u64 = 64;
 /// The longest life of a `RequestAuth`.
 const AUTH_LIFE_MAX_MS: u64 = 600_000;
 
-/// The fields of the `RequestAuth` beside its stack.
-public struct Request has copy, drop {
-    node: u64,
-    hops: u8,
-    nonce: u64,
-    body_hash: vector<u8>,
-    max_units: u64,
-    expires_ms: u64,
-}
-
-public(package) fun new_request(
-    node: u64,
-    hops: u8,
-    nonce: u64,
-    body_hash: vector<u8>,
-    max_units: u64,
-    expires_ms: u64,
-): Request {
-    Request { node, hops, nonce, body_hash, max_units, expires_ms }
-}
-
-/// The dispute that may be opened, and when the node will have answered every dispute. `paid` is what the opener's
-/// coin is worth.
+/// The dispute that may be opened over this request of the stack, and when the node will have answered every dispute.
+/// `paid` is what the opener's coin is worth.
 public(package) fun opened<T>(
     db: &AtomaDb<T>,
     stack: address,
     state: &StackState,
     blob: &StoredBlob,
     paid: u64,
-    request: &Request,
+    request: &RequestAuth,
     signature: &vector<u8>,
     clock_ms: u64,
     ctx: &TxContext,
@@ -326,17 +272,17 @@ public(package) fun opened<T>(
     db.check_version();
     state.check(db);
     require(ctx.sender() == state.owner(), errors::not_authorized!());
-    limits::check_hash(&request.body_hash);
-    let channel = state.channel(request.node);
-    let node = db.node(request.node);
+    limits::check_hash(request.body_hash());
+    let channel = state.channel(request.node());
+    let node = db.node(request.node());
     check_window(state, channel, node, request, clock_ms);
-    let request_hash = check_request(stack, state, request, signature);
+    let request_hash = check_request(state, request, signature);
     check_room(state, channel, request);
-    let cost = math::cost(request.max_units, channel.price());
+    let cost = math::cost(request.max_units(), channel.price());
     let is_covered = draw::is_covered(state.params(), state.exact(), cost, node.collateral());
     require(state.level() != 2 || is_covered, errors::claim_too_large!());
     let walrus_epoch = blob.epoch();
-    blob.check_blob(walrus_epoch);
+    blob.check(walrus_epoch);
     let params = state.params();
     require(paid >= params.bond(), errors::insufficient_payment!());
     let (tail_ms, is_full) = queue(params, node, clock_ms);
@@ -346,9 +292,9 @@ public(package) fun opened<T>(
         state,
         channel,
         request_hash,
-        request.nonce,
-        request.body_hash,
-        request.max_units,
+        request.nonce(),
+        *request.body_hash(),
+        request.max_units(),
         blob,
         walrus_epoch,
         clock_ms,
@@ -366,11 +312,7 @@ public(package) fun register<T>(
     dispute: &DisputeState,
     tail_ms: u64,
 ) {
-    let reserve = stack_state::new_reserve(id, dispute.node, dispute.max_units);
-    state.reserves_mut().push_back(reserve);
-    state.nonces_mut().push_back(dispute.nonce);
-    let open = state.open_disputes() + 1;
-    state.set_open_disputes(open);
+    state.disputed_mut().open(id, dispute.node, dispute.max_units, dispute.nonce);
     let node = db.node_mut(dispute.node);
     let open_disputes = math::add(node.open_disputes(), 1);
     node.set_open_disputes(open_disputes);
@@ -405,55 +347,40 @@ public(package) fun end_duty<T>(
     let opener = dispute.opener;
     dispute.credit(opener, to_opener);
     dispute.credit(payout, to_node);
-    let open = math::sub(state.open_disputes(), 1);
-    state.set_open_disputes(open);
+    state.disputed_mut().end(id);
     let node = db.node_mut(dispute.node);
     let open_disputes = math::sub(node.open_disputes(), 1);
     node.set_open_disputes(open_disputes);
-    let at = reserve_index(state, id);
-    at.do!(|at| state.reserves_mut().remove(at));
     dispute.close();
     events::dispute_ended(id, to_opener, to_node);
 }
 
-/// What the dispute still keeps; settlements may have taken some of it.
-public(package) fun reserved(state: &StackState, id: address): u64 {
-    let at = reserve_index(state, id);
-    if (at.is_some()) state.reserves()[at.destroy_some()].reserve_units() else 0
-}
-
-fun reserve_index(state: &StackState, id: address): Option<u64> {
-    state.reserves().find_index!(|reserve| reserve.reserve_dispute() == id)
-}
-
 /// A request can be disputed until `dispute_window_ms` after it expired, and after the channel, the node or the stack
 /// ended.
-fun check_window(state: &StackState, channel: &Channel, node: &Node, request: &Request, clock_ms: u64) {
+fun check_window(state: &StackState, channel: &Channel, node: &Node, request: &RequestAuth, clock_ms: u64) {
     let latest_ms = math::add(clock_ms, AUTH_LIFE_MAX_MS);
-    let is_bounded = request.expires_ms <= latest_ms && request.expires_ms <= state.expires_ms();
+    let is_bounded = request.expires_ms() <= latest_ms && request.expires_ms() <= state.expires_ms();
     require(is_bounded, errors::bad_argument!());
-    let until_ms = request.expires_ms.min(state.channel_end_ms(channel, node));
+    let until_ms = request.expires_ms().min(state.channel_end_ms(channel, node));
     let until_ms = math::add(until_ms, state.params().dispute_window_ms());
     require(clock_ms <= until_ms, errors::dispute_over!());
 }
 
 /// The user signed it for this node, and it was not disputed before. Returns its hash.
-fun check_request(stack: address, state: &StackState, request: &Request, signature: &vector<u8>): vector<u8> {
-    require(request.hops <= 1, errors::bad_argument!());
-    require(!state.nonces().contains(&request.nonce), errors::already_disputed!());
-    let Request { node, hops, nonce, body_hash, max_units, expires_ms } = *request;
-    let auth = message::request_auth(state.db(), stack, node, hops, nonce, body_hash, max_units, expires_ms);
-    let bytes = message::request_auth_bytes(&auth);
+fun check_request(state: &StackState, request: &RequestAuth, signature: &vector<u8>): vector<u8> {
+    require(request.hops() <= 1, errors::bad_argument!());
+    require(!state.disputed().has_nonce(request.nonce()), errors::already_disputed!());
+    let bytes = message::request_auth_bytes(request);
     require(message::verifies(&bytes, signature, state.request_key()), errors::bad_signature!());
     hash::blake2b256(&bytes)
 }
 
 /// There is room for one more, in disputes and in units.
-fun check_room(state: &StackState, channel: &Channel, request: &Request) {
-    require(state.open_disputes() < OPEN_MAX, errors::too_many_disputes!());
-    require(state.nonces().length() < DISPUTES_MAX, errors::too_many_disputes!());
-    require(request.max_units > 0, errors::bad_argument!());
-    require(request.max_units <= state.free(channel), errors::no_free_units!());
+fun check_room(state: &StackState, channel: &Channel, request: &RequestAuth) {
+    require(state.disputed().opened() < OPEN_MAX, errors::too_many_disputes!());
+    require(state.disputed().ever() < DISPUTES_MAX, errors::too_many_disputes!());
+    require(request.max_units() > 0, errors::bad_argument!());
+    require(request.max_units() <= state.free(channel), errors::no_free_units!());
 }
 
 /// When the node will have answered this dispute, too, and whether its queue is full. The dispute queues behind the
@@ -502,7 +429,7 @@ public(package) fun check_answer(dispute: &DisputeState, blob: &StoredBlob, byte
     require(dispute.level != 2 || units > 0, errors::bad_record!());
     require(record.count() == 1 && record.total_units() == units, errors::bad_record!());
     require(units <= dispute.max_units, errors::over_claimed!());
-    blob.check_blob(dispute.walrus_epoch);
+    blob.check(dispute.walrus_epoch);
     record
 }
 
@@ -640,7 +567,7 @@ public(package) fun expire<T>(
     ctx: &TxContext,
 ) {
     dispute.check_waiting();
-    claim_state::check_expired(dispute.late_ms, dispute.params.grace_ms(), clock_ms);
+    dispute.params.check_expired(dispute.late_ms, clock_ms);
     let bond = dispute.bond;
     if (dispute.is_body_demanded()) {
         events::dispute_expired(id, BODY);

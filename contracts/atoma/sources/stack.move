@@ -7,6 +7,7 @@ module atoma::stack;
 
 use atoma::db::{Self, AtomaDb};
 use atoma::draw;
+use atoma_base::disputed::Reserve;
 use atoma_base::errors::{Self, require};
 use atoma::events;
 use atoma_base::limits;
@@ -16,7 +17,7 @@ use atoma::node::NodeBadge;
 use atoma::offer;
 use atoma::purchase;
 use atoma_base::rows::Node;
-use atoma::stack_state::{Self, Channel, Reserve, StackState};
+use atoma::stack_state::{Self, Channel, StackState};
 use atoma::treasury::Treasury;
 use sui::balance::Balance;
 use sui::clock::Clock;
@@ -500,7 +501,7 @@ public(package) fun check_voucher(
 public(package) fun make_room(state: &mut StackState, channel: &Channel, units: u64): vector<Reserve> {
     let used = math::add(units, channel.disputed_units());
     let taken = math::add(used, state.reserved(channel.node()));
-    state.shrink(channel.node(), math::saturating_sub(taken, channel.granted()))
+    state.disputed_mut().shrink(channel.node(), math::saturating_sub(taken, channel.granted()))
 }
 
 #[test_only]

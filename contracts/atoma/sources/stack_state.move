@@ -4,6 +4,8 @@ module atoma::stack_state;
 
 use atoma::claim_state::{Claim, Queued};
 use atoma::db::{Self, AtomaDb};
+use atoma_base::disputed::{Self, Disputed, Reserve};
+use atoma_base::dues::{Self, Due};
 use atoma_base::errors::{Self, require};
 use atoma::events;
 use atoma_base::limits;
@@ -57,28 +59,6 @@ public struct Surcharge has copy, drop, store {
     permille: u64,
     escrowed: u64,
     used: u64,
-}
-
-/// What disputes do to a stack.
-public struct Disputed has copy, drop, store {
-    /// Units kept for disputes, oldest first.
-    reserves: vector<Reserve>,
-    /// Request nonces ever disputed.
-    nonces: vector<u64>,
-    open: u64,
-}
-
-/// Units of a channel that a dispute keeps until it ends.
-public struct Reserve has copy, drop, store {
-    dispute: address,
-    node: u64,
-    units: u64,
-}
-
-/// What one address may withdraw.
-public struct Due has copy, drop, store {
-    to: address,
-    amount: u64,
 }
 
 /// One node's part of a stack.
@@ -152,7 +132,7 @@ public(package) fun new(
         close_requested_ms: 0,
         params,
         channels: vector[],
-        disputed: Disputed { reserves: vector[], nonces: vector[], open: 0 },
+        disputed: disputed::none(),
         dues: vector[],
         treasury_due: 0,
     }
@@ -224,48 +204,23 @@ public(package) fun used(self: &Channel): u64 {
 }
 
 /// Units that open disputes keep of a node's channel.
-public(package) fun reserved(self: &StackState, node: u64): u64 {
-    let mut units = 0;
-    self.disputed.reserves.do_ref!(|reserve| if (reserve.node == node) units = math::add(units, reserve.units));
-    units
-}
+public(package) fun reserved(self: &StackState, node: u64): u64 { self.disputed.units_of(node) }
 
 /// Units of a channel that are granted and neither used nor reserved.
 public(package) fun free(self: &StackState, channel: &Channel): u64 {
     math::saturating_sub(channel.granted, math::add(channel.used(), self.reserved(channel.node)))
 }
 
-/// Makes the newest of this node's reserves give up `over` units, from the newest on, and returns those that
-/// changed. Aborts `EOverClaimed` if they do not hold as many.
-public(package) fun shrink(self: &mut StackState, node: u64, over: u64): vector<Reserve> {
-    let (mut changed, mut left) = (vector[], over);
-    let mut i = self.disputed.reserves.length();
-    while (i > 0 && left > 0) {
-        i = i - 1;
-        let reserve = &mut self.disputed.reserves[i];
-        if (reserve.node == node && reserve.units > 0) {
-            let taken = reserve.units.min(left);
-            reserve.units = reserve.units - taken;
-            left = left - taken;
-            changed.push_back(*reserve);
-        };
-    };
-    require(left == 0, errors::over_claimed!());
-    changed
-}
-
 /// One event for each reserve that changed.
 public(package) fun emit_reserves(stack: address, changed: &vector<Reserve>) {
-    changed.do_ref!(|reserve| events::reserve_changed(stack, reserve.dispute, reserve.node, reserve.units));
+    changed.do_ref!(|reserve| events::reserve_changed(stack, reserve.dispute(), reserve.node(), reserve.units()));
 }
 
 // Money.
 
 /// What is credited to addresses and to the treasury, and therefore not the owner's any more.
 public(package) fun credited(self: &StackState): u64 {
-    let mut sum = 0;
-    self.dues.do_ref!(|due| sum = math::add(sum, due.amount));
-    math::add(sum, self.treasury_due)
+    math::add(dues::sum(&self.dues), self.treasury_due)
 }
 
 /// What is not credited yet but may still become due to others: claims, queued vouchers, units reserved for
@@ -287,10 +242,10 @@ public(package) fun committed(self: &StackState): u64 {
             queued_units = math::add(queued_units, math::sub(to, from));
         };
     });
-    self.disputed.reserves.do_ref!(|reserve| {
-        let price = self.channel(reserve.node).price;
+    self.disputed.reserves().do_ref!(|reserve| {
+        let price = self.channel(reserve.node()).price;
         // The cost of units above others is at most one more than their own.
-        reserved = math::add(math::add(reserved, math::cost(reserve.units, price)), 1);
+        reserved = math::add(math::add(reserved, math::cost(reserve.units(), price)), 1);
     });
     math::add(math::add(sum, self.surcharge_ahead(queued_units)), reserved)
 }
@@ -307,48 +262,24 @@ public(package) fun surcharge_ahead(self: &StackState, units: u64): u64 {
 /// Whether everything is over but for the coins: nothing can be settled any more, and no claim or dispute refers to
 /// the stack.
 public(package) fun is_over(self: &StackState, clock_ms: u64): bool {
-    let has_disputes = self.disputed.open > 0 || !self.disputed.reserves.is_empty();
     let has_claims = self.channels.any!(|channel| channel.claim.is_some() || channel.queued.is_some());
-    clock_ms > self.settle_until_ms() && !has_claims && !has_disputes
+    clock_ms > self.settle_until_ms() && !has_claims && self.disputed.is_over()
 }
 
 /// What `to` may withdraw.
-public(package) fun due_of(self: &StackState, to: address): u64 { due_in(&self.dues, to) }
-
-public(package) fun due_in(dues: &vector<Due>, to: address): u64 {
-    let at = dues.find_index!(|due| due.to == to);
-    if (at.is_some()) dues[at.destroy_some()].amount else 0
-}
+public(package) fun due_of(self: &StackState, to: address): u64 { dues::of(&self.dues, to) }
 
 /// Credits an address.
 public(package) fun credit(self: &mut StackState, to: address, amount: u64) {
-    credit_in(&mut self.dues, to, amount)
+    dues::credit(&mut self.dues, to, amount)
 }
 
 public(package) fun credit_treasury(self: &mut StackState, amount: u64) {
     self.treasury_due = math::add(self.treasury_due, amount);
 }
 
-public(package) fun credit_in(dues: &mut vector<Due>, to: address, amount: u64) {
-    if (amount == 0) return;
-    let at = dues.find_index!(|due| due.to == to);
-    if (at.is_some()) {
-        let due = &mut dues[at.destroy_some()];
-        due.amount = math::add(due.amount, amount);
-    } else {
-        dues.push_back(Due { to, amount });
-    }
-}
-
 /// Forgets what `to` is due: it is paid.
-public(package) fun clear_due(self: &mut StackState, to: address) { clear_in(&mut self.dues, to) }
-
-public(package) fun clear_in(dues: &mut vector<Due>, to: address) {
-    let at = dues.find_index!(|due| due.to == to);
-    if (at.is_some()) {
-        dues.remove(at.destroy_some());
-    }
-}
+public(package) fun clear_due(self: &mut StackState, to: address) { dues::clear(&mut self.dues, to) }
 
 // Channels.
 
@@ -390,25 +321,9 @@ public(package) fun settle(self: &mut Channel, units: u64, count: u64, root: vec
 
 // Disputes.
 
-public(package) fun new_reserve(dispute: address, node: u64, units: u64): Reserve {
-    Reserve { dispute, node, units }
-}
+public(package) fun disputed(self: &StackState): &Disputed { &self.disputed }
 
-public(package) fun reserves(self: &StackState): &vector<Reserve> { &self.disputed.reserves }
-
-public(package) fun reserves_mut(self: &mut StackState): &mut vector<Reserve> { &mut self.disputed.reserves }
-
-public(package) fun nonces(self: &StackState): &vector<u64> { &self.disputed.nonces }
-
-public(package) fun nonces_mut(self: &mut StackState): &mut vector<u64> { &mut self.disputed.nonces }
-
-public(package) fun open_disputes(self: &StackState): u64 { self.disputed.open }
-
-public(package) fun set_open_disputes(self: &mut StackState, open: u64) { self.disputed.open = open }
-
-public(package) fun reserve_dispute(self: &Reserve): address { self.dispute }
-
-public(package) fun reserve_units(self: &Reserve): u64 { self.units }
+public(package) fun disputed_mut(self: &mut StackState): &mut Disputed { &mut self.disputed }
 
 // Fields of the stack.
 

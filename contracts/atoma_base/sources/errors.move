@@ -201,9 +201,6 @@ public macro fun no_free_units(): u8 { 73 }
 /// the blob does not hold or prove what it must
 public macro fun bad_blob(): u8 { 74 }
 
-/// the node's queue of disputes is full
-public macro fun queue_full(): u8 { 75 }
-
 /// the dispute is in another state
 public macro fun wrong_state(): u8 { 76 }
 

@@ -64,6 +64,22 @@ public fun voucher(db: address, stack: address, node: u64, units: u64, count: u6
     Voucher { db, stack, node, units, count, root }
 }
 
+// What was asked for.
+
+public fun node(self: &RequestAuth): u64 { self.node }
+
+public fun hops(self: &RequestAuth): u8 { self.hops }
+
+public fun nonce(self: &RequestAuth): u64 { self.nonce }
+
+public fun body_hash(self: &RequestAuth): &vector<u8> { &self.body_hash }
+
+public fun max_units(self: &RequestAuth): u64 { self.max_units }
+
+public fun expires_ms(self: &RequestAuth): u64 { self.expires_ms }
+
+// What is signed.
+
 public fun grant_bytes(message: &Grant): vector<u8> { signed_bytes(b"Grant", bcs::to_bytes(message)) }
 
 public fun request_auth_bytes(message: &RequestAuth): vector<u8> {

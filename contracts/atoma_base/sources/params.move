@@ -193,6 +193,12 @@ public fun conviction_ppb(collusion_permille: u64, verifiers: u64): u64 {
     times(limits::ppb!() - power_up(r, verifiers), jury)
 }
 
+/// A duty marked late at `late_ms`, 0 for not marked, is over `grace_ms` later, else `ENotLate`.
+public fun check_expired(self: &Params, late_ms: u64, clock_ms: u64) {
+    require(late_ms != 0, errors::not_late!());
+    require(clock_ms >= math::add(late_ms, self.grace_ms()), errors::not_late!());
+}
+
 public fun pending(params: Params, epoch: u64): PendingParams { PendingParams { params, epoch } }
 
 public fun pending_params(self: &PendingParams): &Params { &self.params }

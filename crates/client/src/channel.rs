@@ -3,6 +3,7 @@
 
 use crate::journal::{Journal, JournalError, RequestRow};
 use crate::ledger::{self, Blocked, Bounds, Disagreement, Ledger, Outcome};
+use crate::route::Standing;
 use atoma_types::message::Message as _;
 use atoma_types::{
     Address, Amount, Hash32, NodeId, Price, Receipt, SecretKey, Signed, TaskId, Units, Voucher,
@@ -13,13 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
-/// Failures in a row after which a node is left alone for a while.
-const FAILURES_MAX: u32 = 3;
 /// How long closing waits for requests in flight.
 const IDLE_LOOKS: u32 = 120;
 const IDLE_PAUSE: Duration = Duration::from_millis(250);
-const REST_MIN: Duration = Duration::from_secs(1);
-const REST_MAX: Duration = Duration::from_secs(60);
+/// Part of the window that may be unacknowledged without a voucher on its way.
+const UNSENT_SHARE: u64 = 8;
+/// Part of the window from which on every request brings a voucher.
+const CROWDED_SHARE: u64 = 2;
 
 /// How a request was paid.
 #[derive(Clone, Debug)]
@@ -82,7 +83,7 @@ pub struct Channel {
     journal: Journal,
     books: Mutex<Books>,
     nonces: Mutex<Range<u64>>,
-    health: Mutex<Health>,
+    standing: Arc<Standing>,
     /// Told when a place may have become free.
     freed: Arc<Notify>,
     /// How long a node may take to give the receipt of an answer that broke off.
@@ -94,16 +95,12 @@ struct Books {
     ledger: Ledger,
     /// The newest voucher, signed once.
     voucher: Option<Signed<Voucher>>,
+    /// Count of the newest voucher that went along with a request, unless that one failed.
+    sent: u64,
     waiters: HashMap<Hash32, oneshot::Sender<Completion>>,
     /// Requests whose receipt did not come in time, and until when it is accepted.
     lost: HashMap<Hash32, Instant>,
     closing: bool,
-}
-
-#[derive(Debug, Default)]
-struct Health {
-    failures: u32,
-    rests_until: Option<Instant>,
 }
 
 impl Channel {
@@ -114,17 +111,18 @@ impl Channel {
         ledger: Ledger,
         freed: Arc<Notify>,
         patience: Duration,
+        standing: Arc<Standing>,
     ) -> Self {
         let until = Instant::now() + patience;
         let lost = ledger.awaiting().map(|request_hash| (request_hash, until)).collect();
-        let books = Books { ledger, voucher: None, waiters: HashMap::new(), lost, closing: false };
+        let books = Books { ledger, voucher: None, sent: 0, waiters: HashMap::new(), lost, closing: false };
         Self {
             identity,
             key,
             journal,
             books: Mutex::new(books),
             nonces: Mutex::new(0..0),
-            health: Mutex::new(Health::default()),
+            standing,
             freed,
             patience,
         }
@@ -170,6 +168,28 @@ impl Channel {
             books.voucher = Some(voucher.sign(&self.key));
         }
         books.voucher.clone()
+    }
+
+    /// The voucher that the next request brings along: none while the node lacks but a few acknowledgements and the
+    /// window has room, because signing and checking one costs more than all else about a small request. What is left
+    /// is acknowledged once the channel is idle.
+    pub(crate) fn voucher_along(&self) -> Option<Signed<Voucher>> {
+        {
+            let mut books = self.books();
+            let (count, window) = (books.ledger.count(), books.ledger.window());
+            let unsent = count.saturating_sub(books.sent.max(books.ledger.acknowledged()));
+            let crowded = books.ledger.in_flight().saturating_add(unsent) > window / CROWDED_SHARE;
+            if unsent < (window / UNSENT_SHARE).max(1) && !crowded {
+                return None;
+            }
+            books.sent = count;
+        }
+        self.voucher()
+    }
+
+    /// A request failed; the voucher that it brought along may not have arrived.
+    pub(crate) fn voucher_lost(&self) {
+        self.books().sent = 0;
     }
 
     /// Writes down a request and the voucher that travels with it.
@@ -331,6 +351,10 @@ impl Channel {
         self.books().ledger.is_open(request_hash)
     }
 
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.books().ledger.in_flight()
+    }
+
     pub fn summary(&self) -> Summary {
         let books = self.books();
         Summary {
@@ -347,22 +371,9 @@ impl Channel {
         }
     }
 
-    /// Whether requests should be sent to it now.
-    pub(crate) fn is_healthy(&self) -> bool {
-        lock(&self.health).rests_until.is_none_or(|until| Instant::now() >= until)
-    }
-
-    pub(crate) fn succeeded(&self) {
-        *lock(&self.health) = Health::default();
-    }
-
-    pub(crate) fn failed(&self) {
-        let mut health = lock(&self.health);
-        health.failures = health.failures.saturating_add(1);
-        if let Some(excess) = health.failures.checked_sub(FAILURES_MAX) {
-            let rest = REST_MIN.saturating_mul(1 << excess.min(6)).min(REST_MAX);
-            health.rests_until = Some(Instant::now() + rest);
-        }
+    /// How its node performs.
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     fn conclude(

@@ -228,8 +228,8 @@ impl Ledger {
         self.terms.granted.saturating_sub(self.total_units).saturating_sub(self.units_reserved)
     }
 
-    /// Most requests in flight or unacknowledged. A voucher for everything checked travels with each
-    /// request, so what was checked counts as acknowledged.
+    /// Most requests in flight or unacknowledged. What was checked counts as acknowledged: its voucher travels with the
+    /// requests that follow.
     pub fn window(&self) -> u64 {
         self.count().saturating_add(1).clamp(1, WINDOW_MAX)
     }

@@ -15,6 +15,7 @@ pub mod market;
 pub mod proxy;
 pub mod receipt;
 pub mod request;
+pub mod route;
 pub mod session;
 pub mod stream;
 

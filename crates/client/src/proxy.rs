@@ -4,6 +4,7 @@
 use crate::ApiError;
 use crate::market::Market;
 use crate::request::{BODY_MAX, Endpoint};
+use crate::route::Route;
 use crate::session::{OpenError, Session, SessionConfig};
 use axum::body::Body;
 use axum::extract::State;
@@ -12,7 +13,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -101,15 +102,23 @@ fn router(session: Session) -> Router {
     let mut router =
         Router::new().route("/v1/models", get(models)).route("/health", get(health)).fallback(not_found);
     for endpoint in Endpoint::ALL {
-        let handler = move |State(session): State<Session>, body: Body| ask(session, endpoint, body);
+        let handler = move |State(session): State<Session>, headers: HeaderMap, body: Body| {
+            ask(session, endpoint, headers, body)
+        };
         router = router.route(endpoint.path(), post(handler));
     }
     router.method_not_allowed_fallback(wrong_method).with_state(session)
 }
 
-async fn ask(session: Session, endpoint: Endpoint, body: Body) -> Result<Response, ApiError> {
+async fn ask(
+    session: Session,
+    endpoint: Endpoint,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let route = Route::of(&headers)?;
     let body = read_body(body).await?;
-    let quote = session.quote(endpoint, &body).await?;
+    let quote = session.quote(endpoint, &body).await?.routed(route, &body);
     Ok(session.ask(&quote, body).await?.into_response())
 }
 

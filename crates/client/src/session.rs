@@ -18,8 +18,9 @@ use crate::journal::{Journal, JournalError};
 use crate::ledger::Bounds;
 use crate::market::{Market, MarketError};
 use crate::request::{Endpoint, RequestView};
+use crate::route::{RetryBudget, Route, Standing};
 use atoma_types::onchain::Task;
-use atoma_types::{Amount, Hash32, Price, TaskId, Units};
+use atoma_types::{Amount, Hash32, NodeId, Price, TaskId, Units};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use pool::Pool;
@@ -120,6 +121,25 @@ pub struct Quote {
     pub max_cost: Amount,
     /// What an answer may claim at most.
     pub bounds: Bounds,
+    /// Where it may go.
+    pub route: Route,
+    pub(crate) sticks_to: Option<Hash32>,
+}
+
+impl Quote {
+    /// The same for nodes that the route allows, at its price at most.
+    pub fn routed(mut self, route: Route, body: &[u8]) -> Self {
+        self.max_price = route.max_price.map_or(self.max_price, |most| most.min(self.max_price));
+        self.max_cost = most_cost(self.max_price, self.max_units);
+        self.sticks_to = route.stickiness(body);
+        self.route = route;
+        self
+    }
+}
+
+/// A difference of two floors is at most one above the floor of the difference.
+fn most_cost(price: Price, units: Units) -> Amount {
+    price.cost(units).map_or(Amount::MAX, |cost| Amount(cost.0.saturating_add(1)))
 }
 
 /// Whoever must know of a request before it is sent. One that is tried with several nodes is noted for each:
@@ -162,6 +182,9 @@ struct Inner {
     policy: Policy,
     catalog: Mutex<(Arc<Catalog>, Instant)>,
     pools: Mutex<HashMap<TaskId, Arc<Pool>>>,
+    /// How each node performs, whatever channel is used.
+    standings: Mutex<HashMap<NodeId, Arc<Standing>>>,
+    retries: RetryBudget,
     waiting: Semaphore,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -212,6 +235,8 @@ impl Session {
             policy: config.policy,
             catalog: Mutex::new((Arc::new(catalog), Instant::now())),
             pools: Mutex::new(HashMap::new()),
+            standings: Mutex::default(),
+            retries: RetryBudget::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             clock: Arc::default(),
@@ -249,11 +274,22 @@ impl Session {
                 let message = format!("the request does not fit into the {limit} units of a stack");
                 ApiError::bad_request("request_too_large", message)
             })?;
-        // A difference of two floors is at most one above the floor of the difference.
-        let max_cost = max_price.cost(max_units).map_or(Amount::MAX, |cost| Amount(cost.0.saturating_add(1)));
+        let max_cost = most_cost(max_price, max_units);
         let (streams, bounds) = (view.wants_stream(), view.bounds(endpoint, body));
         let (task, model) = (task.id, view.model.into_owned());
-        Ok(Quote { endpoint, task, model, streams, max_units, max_price, max_cost, bounds })
+        let quote = Quote {
+            endpoint,
+            task,
+            model,
+            streams,
+            max_units,
+            max_price,
+            max_cost,
+            bounds,
+            route: Route::default(),
+            sticks_to: None,
+        };
+        Ok(quote.routed(Route::default(), body))
     }
 
     /// Sends a quoted body to a node, to another if the first fails before its first byte, and gives the
@@ -374,6 +410,10 @@ impl Inner {
                 .entry(task)
                 .or_insert_with(|| Arc::new(Pool::new(task, Arc::clone(&self.clock)))),
         )
+    }
+
+    fn standing(&self, node: NodeId) -> Arc<Standing> {
+        Arc::clone(lock(&self.standings).entry(node).or_default())
     }
 
     fn pools(&self) -> Vec<Arc<Pool>> {

@@ -38,7 +38,7 @@ impl Vm {
         let tests = root.join("tests/move");
         let folder = target.join("conformance");
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let names = ["driver", "driver_args", "driver_objects"];
+        let names = ["driver", "driver_args", "driver_objects", "driver_registry"];
         let mut drivers = names.map(|name| tests.join(format!("conformance/{name}.move"))).to_vec();
         let events = folder.join("driver_events.move");
         std::fs::write(&events, emit::events_module())?;

@@ -12,6 +12,7 @@ use atoma_client::ApiError;
 use atoma_client::channel::Completion;
 use atoma_client::proxy::read_body;
 use atoma_client::request::Endpoint;
+use atoma_client::route::Route;
 use atoma_client::session::{Answer, AnswerBody, Quote};
 use atoma_types::Amount;
 use axum::body::Body;
@@ -50,7 +51,7 @@ impl Gateway {
     ) -> Result<Response, Refusal> {
         let refused = || add(&self.metrics.refused, 1);
         let key = self.key_for_asking(&headers).inspect_err(|_| refused())?;
-        let answered = match self.admit(endpoint, &key, body).await {
+        let answered = match self.admit(endpoint, &key, &headers, body).await {
             Ok(admitted) => Arc::clone(&self).ask(admitted).await.map_err(Refusal::from),
             Err(refusal) => {
                 refused();
@@ -97,11 +98,18 @@ impl Gateway {
     }
 
     /// Rate, place, body, price and money, in this order: nothing is read for who may not ask.
-    async fn admit(&self, endpoint: Endpoint, key: &Arc<Key>, body: Body) -> Result<Admitted, Refusal> {
+    async fn admit(
+        &self,
+        endpoint: Endpoint,
+        key: &Arc<Key>,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Admitted, Refusal> {
         money::count_request(&key.owners(), Now::read()).map_err(|full| too_many(Rate::Requests, full))?;
+        let route = Route::of(headers)?;
         let place = self.place(key)?;
         let body = read_body(body).await?;
-        let quote = self.session.quote(endpoint, &body).await?;
+        let quote = self.session.quote(endpoint, &body).await?.routed(route, &body);
         let hold = self.hold(key, self.charged(quote.max_cost), quote.max_units.0).await?;
         Ok(Admitted { body, quote, hold, place })
     }
@@ -129,7 +137,7 @@ impl Gateway {
             return Err(exhausted(PurseKind::Key, most).into());
         }
         for _ in 0..LEASE_TRIES {
-            if let Some(hold) = self.try_hold(key, most, units)?.ok() {
+            if let Ok(hold) = self.try_hold(key, most, units)? {
                 return Ok(hold);
             }
             let _leasing = key.leasing.lock().await;

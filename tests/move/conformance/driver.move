@@ -8,7 +8,7 @@
 #[test_only]
 module atoma::driver;
 
-use atoma::admin::{Self, AdminCap};
+use atoma::admin::AdminCap;
 use atoma::audit;
 use atoma::beacon::{Self, Beacon};
 use atoma::claim;
@@ -17,21 +17,19 @@ use atoma::dispute::{Self, Dispute};
 use atoma::driver_args::{Self as args, Tx};
 use atoma::driver_events;
 use atoma::driver_objects as objects;
-use atoma::model;
-use atoma::node::{Self, NodeBadge};
-use atoma::offer;
+use atoma::driver_registry as registry;
+use atoma::node::NodeBadge;
 use atoma::stack::{Self, Stack};
 use atoma::dispute_state;
-use atoma::task::{Self, TaskBadge};
-use atoma::treasury::{Self, Treasury};
-use atoma::upgrade::{Self, UpgradeLock};
+use atoma::task::TaskBadge;
+use atoma::treasury::Treasury;
+use atoma::upgrade::UpgradeLock;
 use std::unit_test::destroy;
 use sui::bcs::{Self, BCS};
 use sui::clock::{Self, Clock};
 use sui::coin::Coin;
 use sui::event;
 use sui::hash;
-use sui::package;
 use sui::sui::SUI;
 use sui::test_scenario::{Self, Scenario};
 
@@ -227,9 +225,7 @@ fun step(self: &mut World, bytes: vector<u8>): Done {
     let tag = b.peel_enum_tag();
     let b = &mut b;
     let values =
-        if (tag < 13) self.admin_call(&tx, tag, b)
-        else if (tag < 25) self.node_call(&tx, tag, b)
-        else if (tag < 35) self.offer_call(&tx, tag, b)
+        if (tag < 35) self.registry_call(&tx, tag, b)
         else if (tag < 48) self.stack_call(&tx, tag, b)
         else if (tag < 59) self.claim_call(&tx, tag, b)
         else self.dispute_call(&tx, tag, b);
@@ -248,191 +244,13 @@ fun change(coin: Coin<SUI>): vector<u64> {
     if (value == 0) vector[] else vector[value]
 }
 
-fun admin_call(self: &mut World, tx: &Tx, tag: u32, b: &mut BCS): vector<u64> {
-    if (tag == 0) {
-        let mut ctx = tx.begin();
-        self.caps.push_back(admin::new_cap(&mut ctx));
-        return vector[]
-    };
-    let at = args::peel_index(b);
-    if (tag == 1) {
-        let (db, treasury, beacon) = admin::create_impl(&mut self.caps[at], b.peel_vec_u64(), &mut tx.begin());
-        self.dbs.push_back(db);
-        self.treasuries.push_back(treasury);
-        self.beacons.push_back(beacon);
-        return vector[]
-    };
-    let other = args::peel_index(b);
-    if (tag == 5) {
-        let (to, amount) = (b.peel_address(), b.peel_u64());
-        let mut ctx = tx.begin();
-        admin::pay_from_treasury(&mut self.treasuries[at], &self.caps[other], to, amount, &mut ctx);
-        return vector[]
-    };
-    if (tag == 7) {
-        admin::migrate_treasury(&self.dbs[at], &mut self.treasuries[other]);
-        return vector[]
-    };
-    if (tag == 8) {
-        admin::migrate_beacon(&self.dbs[at], &mut self.beacons[other]);
-        return vector[]
-    };
-    if (tag == 9) {
-        let cap = tx.upgrade_cap(b.peel_address());
-        let lock = upgrade::lock_impl(&self.dbs[at], &self.caps[other], cap, &mut tx.begin());
-        self.locks.push_back(lock);
-        return vector[]
-    };
-    if (tag >= 10) return self.upgrade_call(tx, tag, at, other, b);
-    let (db, cap) = (&mut self.dbs[at], &self.caps[other]);
-    match (tag) {
-        2 => admin::set_params(db, cap, b.peel_vec_u64(), &tx.begin()),
-        3 => admin::set_paused(db, cap, b.peel_bool()),
-        4 => admin::disable_model(db, cap, b.peel_u64()),
-        _ => admin::migrate(db, cap),
-    };
+/// Gives back no coin.
+fun registry_call(self: &mut World, tx: &Tx, tag: u32, b: &mut BCS): vector<u64> {
+    let World { clock, caps, dbs, treasuries, beacons, locks, node_badges, task_badges, .. } = self;
+    if (tag < 13) registry::admin_call(clock, caps, dbs, treasuries, beacons, locks, tx, tag, b)
+    else if (tag < 25) registry::node_call(clock, dbs, treasuries, node_badges, tx, tag, b)
+    else registry::offer_call(clock, dbs, node_badges, task_badges, tx, tag, b);
     vector[]
-}
-
-fun upgrade_call(self: &mut World, tx: &Tx, tag: u32, at: u64, lock: u64, b: &mut BCS): vector<u64> {
-    let cap = args::peel_index(b);
-    let (db, cap) = (&self.dbs[at], &self.caps[cap]);
-    match (tag) {
-        10 => upgrade::propose(db, &mut self.locks[lock], cap, b.peel_vec_u8(), &self.clock, &tx.begin()),
-        11 => {
-            let commit = args::peel_index(b);
-            let ticket = upgrade::authorize(db, &mut self.locks[lock], cap, &self.clock, &tx.begin());
-            upgrade::commit(&mut self.locks[commit], package::test_upgrade(ticket));
-        },
-        _ => upgrade::cancel(db, &mut self.locks[lock], cap),
-    };
-    vector[]
-}
-
-fun node_call(self: &mut World, tx: &Tx, tag: u32, b: &mut BCS): vector<u64> {
-    let db = &mut self.dbs[args::peel_index(b)];
-    if (tag == 13) {
-        let treasury = &mut self.treasuries[args::peel_index(b)];
-        let coin = args::coin(b.peel_u64());
-        let (payout, endpoint, key) = (b.peel_address(), args::peel_string(b), b.peel_vec_u8());
-        node::register(db, treasury, coin, payout, endpoint, key, &mut tx.begin());
-        return vector[]
-    };
-    if (tag == 22) {
-        node::settle_bookings(db, b.peel_u64(), &self.clock);
-        return vector[]
-    };
-    if (tag == 23) {
-        node::withdraw_due(db, &mut tx.begin());
-        return vector[]
-    };
-    if (tag == 24) {
-        treasury::collect(db, &mut self.treasuries[args::peel_index(b)]);
-        return vector[]
-    };
-    let badge = &self.node_badges[args::peel_badge(b)];
-    match (tag) {
-        14 => node::set_endpoint(db, badge, args::peel_string(b), &tx.begin()),
-        15 => node::set_payout(db, badge, b.peel_address(), &tx.begin()),
-        16 => node::set_answer_interval(db, badge, b.peel_u64(), &tx.begin()),
-        17 => {
-            let coin = args::coin(b.peel_u64());
-            node::add_collateral(db, badge, coin, &self.clock, &tx.begin())
-        },
-        18 => node::rotate_receipt_key(db, badge, b.peel_vec_u8(), &tx.begin()),
-        19 => {
-            let (evidence, blob, seal_key) = (b.peel_vec_u8(), b.peel_vec_u8(), b.peel_vec_u8());
-            let (device_types, counter, expires_ms) = (b.peel_vec_u8(), b.peel_u64(), b.peel_u64());
-            node::rotate_key(
-                db,
-                badge,
-                evidence,
-                blob,
-                seal_key,
-                device_types,
-                counter,
-                expires_ms,
-                &self.clock,
-                &tx.begin(),
-            )
-        },
-        20 => node::disable(db, badge, &self.clock, &tx.begin()),
-        _ => node::exit(db, badge, &self.clock, &mut tx.begin()),
-    };
-    vector[]
-}
-
-fun offer_call(self: &mut World, tx: &Tx, tag: u32, b: &mut BCS): vector<u64> {
-    let db = &mut self.dbs[args::peel_index(b)];
-    if (tag == 25) {
-        let (label, modality) = (args::peel_string(b), b.peel_u8());
-        model::add(db, label, modality, b.peel_vec_u8(), b.peel_u64(), &tx.begin());
-        return vector[]
-    };
-    if (tag == 26) {
-        new_task(db, tx, b);
-        return vector[]
-    };
-    if (tag == 34) {
-        let (node, task) = (b.peel_u64(), b.peel_u64());
-        offer::evict(db, node, task, &self.clock, &tx.begin());
-        return vector[]
-    };
-    let at = args::peel_badge(b);
-    if (tag < 29) {
-        let badge = &self.task_badges[at];
-        if (tag == 27) task::deprecate(db, badge) else task::set_whitelist(db, badge, b.peel_vec_u64());
-        return vector[]
-    };
-    let badge = &self.node_badges[at];
-    let task = b.peel_u64();
-    match (tag) {
-        29 => {
-            let (price, max_units, echelon, verifier) = (b.peel_u64(), b.peel_u64(), b.peel_u64(), b.peel_bool());
-            offer::subscribe(db, badge, task, price, max_units, echelon, verifier, &self.clock, &tx.begin())
-        },
-        30 => {
-            let (price, max_units) = (b.peel_u64(), b.peel_u64());
-            offer::reprice(db, badge, task, price, max_units, &self.clock, &tx.begin())
-        },
-        31 => offer::set_verifier(db, badge, task, b.peel_bool(), &self.clock, &tx.begin()),
-        32 => offer::move_verifier(db, badge, task, &self.clock, &tx.begin()),
-        _ => offer::unsubscribe(db, badge, task, &self.clock, &tx.begin()),
-    };
-    vector[]
-}
-
-fun new_task(db: &mut AtomaDb<SUI>, tx: &Tx, b: &mut BCS) {
-    let (role, model, level, exact) = (b.peel_u8(), b.peel_u64(), b.peel_u8(), b.peel_bool());
-    let price_ceiling = b.peel_u64();
-    let (input, output) = (b.peel_u64(), b.peel_u64());
-    let (surcharge_permille, min_collateral, min_reputation) = (b.peel_u64(), b.peel_u64(), b.peel_u64());
-    let (whitelist, echelons) = (b.peel_vec_u64(), b.peel_vec_u64());
-    let (p_min_ppb, p_stat_ppb, verifiers, records) = (b.peel_u64(), b.peel_u64(), b.peel_u64(), b.peel_u64());
-    let (min_claim, challenge_ms, hold_ms) = (b.peel_u64(), b.peel_u64(), b.peel_u64());
-    task::create(
-        db,
-        role,
-        model,
-        level,
-        exact,
-        price_ceiling,
-        input,
-        output,
-        surcharge_permille,
-        min_collateral,
-        min_reputation,
-        whitelist,
-        echelons,
-        p_min_ppb,
-        p_stat_ppb,
-        verifiers,
-        records,
-        min_claim,
-        challenge_ms,
-        hold_ms,
-        &mut tx.begin(),
-    )
 }
 
 fun stack_call(self: &mut World, tx: &Tx, tag: u32, b: &mut BCS): vector<u64> {

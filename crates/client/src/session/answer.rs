@@ -121,6 +121,8 @@ pub struct AnswerStream {
 /// A node's stream and what was seen of it.
 struct Reading {
     inner: Arc<Inner>,
+    began: Instant,
+    bytes: u64,
     upstream: BoxStream<'static, reqwest::Result<Bytes>>,
     scanner: Scanner,
     /// Taken when the answer is accounted for.
@@ -131,12 +133,15 @@ impl Reading {
     /// Looks at a chunk and returns what of it is passed on: the error is the last of it, with an error
     /// event in place of what is wrong.
     fn check(&mut self, chunk: Bytes) -> Result<Bytes, Bytes> {
+        self.bytes = self.bytes.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
         let checked = match self.scanner.feed(&chunk) {
             Ok(None) => return Ok(chunk),
             Ok(Some(found)) => match self.slot.take() {
                 Some(slot) => {
                     let tokens = self.scanner.tokens();
                     let seen = Outcome::Complete { response_hash: found.response_hash, tokens };
+                    let (time, now) = (self.began.elapsed(), Instant::now());
+                    slot.channel().standing().streamed(self.bytes, time, now);
                     slot.complete(seen, &found.receipt).map_err(|reason| (found.at, reason))
                 }
                 None => Err((found.at, Disagreement::AfterReceipt)),
@@ -175,7 +180,7 @@ impl Reading {
 
     /// Accounts for an answer that did not come whole; its receipt is looked for in the background.
     fn leave(self) {
-        let Self { inner, upstream, scanner, slot } = self;
+        let Self { inner, upstream, scanner, slot, .. } = self;
         // Stops the node: only then is there a receipt.
         drop(upstream);
         if let Some(slot) = slot {
@@ -193,7 +198,14 @@ impl AnswerStream {
         upstream: BoxStream<'static, reqwest::Result<Bytes>>,
         slot: Slot,
     ) -> Result<Self, ApiError> {
-        let reading = Reading { inner, upstream, scanner: Scanner::default(), slot: Some(slot) };
+        let reading = Reading {
+            inner,
+            began: Instant::now(),
+            bytes: 0,
+            upstream,
+            scanner: Scanner::default(),
+            slot: Some(slot),
+        };
         // Whoever stops waiting here hangs up.
         let mut stream = Self { reading: Some(reading), ready: None };
         if let Some(reading) = &mut stream.reading

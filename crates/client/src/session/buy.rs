@@ -71,7 +71,8 @@ impl Inner {
                 Identity { stack: stack.id, node: channel.node, task: row.task, ends_ms: stack.ends_ms() };
             let freed = Arc::clone(&pool.freed);
             let (journal, patience) = (self.journal.clone(), self.policy.patience);
-            let channel = Channel::new(identity, key, journal, ledger, freed, patience);
+            let standing = self.standing(identity.node);
+            let channel = Channel::new(identity, key, journal, ledger, freed, patience, standing);
             if has_ended(&stack, channel.identity().node) {
                 channel.set_closing();
             }

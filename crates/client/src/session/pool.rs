@@ -4,7 +4,9 @@ use super::{ChainClock, Inner, Quote};
 use crate::ApiError;
 use crate::channel::{Channel, Slot, lock};
 use crate::ledger::Blocked;
-use atoma_types::{Address, NodeId, Price, TaskId, Units};
+use crate::route::{Health, Sort};
+use atoma_types::{Address, Hash32, NodeId, Price, TaskId, Units};
+use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
@@ -75,18 +77,18 @@ impl Pool {
         Some((units, usable().map(|channel| channel.price()).max()?))
     }
 
-    /// A place for a quoted request at the least busy healthy channel that was not tried yet and costs no more
+    /// A place for a quoted request at a channel that its route allows, that was not tried yet and that costs no more
     /// than the quote says.
     fn reserve(&self, quote: &Quote, tried: &[(Address, NodeId)]) -> Result<Slot, Shortage> {
-        let channels = self.channels();
-        let mut candidates: Vec<_> = channels
+        let (channels, now) = (self.channels(), Instant::now());
+        let candidates = channels
             .iter()
-            .filter(|channel| self.is_usable(channel) && !is_tried(channel, tried))
-            .map(|channel| (!channel.is_healthy(), channel.summary().in_flight, channel))
+            .filter(|channel| quote.route.allows(channel.identity().node) && !is_tried(channel, tried))
+            .filter(|channel| self.is_usable(channel))
+            .map(|channel| Candidate::new(channel, now))
             .collect();
-        candidates.sort_by_key(|(resting, in_flight, _)| (*resting, *in_flight));
         let mut shortage = Shortage::Nothing;
-        for (_, _, channel) in candidates {
+        for Candidate { channel, .. } in in_order(candidates, quote) {
             if channel.price() > quote.max_price {
                 if shortage == Shortage::Nothing && channel.summary().units_free >= quote.max_units {
                     shortage = Shortage::Dearer;
@@ -123,6 +125,91 @@ impl Pool {
     }
 }
 
+/// A channel that may answer.
+struct Candidate<'a> {
+    channel: &'a Arc<Channel>,
+    in_flight: u64,
+    rests: bool,
+    /// Microseconds that a further request may wait there.
+    load: u64,
+}
+
+/// What a request in flight counts of which no latency is known.
+const IN_FLIGHT_US: u64 = 10_000;
+/// Requests in flight that a node may have above the average and still get those that stick to it.
+const STICKY_EXCESS: u64 = 4;
+
+impl<'a> Candidate<'a> {
+    fn new(channel: &'a Arc<Channel>, now: Instant) -> Self {
+        let in_flight = channel.in_flight();
+        let standing = channel.standing();
+        let rests = match standing.health(now) {
+            Health::Well => false,
+            Health::Probing => in_flight > 0,
+            Health::Resting => true,
+        };
+        let latency = standing.latency_us(now).saturating_add(IN_FLIGHT_US);
+        Self { channel, in_flight, rests, load: latency.saturating_mul(in_flight.saturating_add(1)) }
+    }
+
+    fn node(&self) -> NodeId {
+        self.channel.identity().node
+    }
+}
+
+/// The order in which to try: who rests last, then as the route says, then by load. Of those that are equally wanted the
+/// better of two drawn at random comes first, so that many gateways do not all choose the same.
+fn in_order<'a>(mut candidates: Vec<Candidate<'a>>, quote: &Quote) -> Vec<Candidate<'a>> {
+    let (route, now) = (&quote.route, Instant::now());
+    let wanted = |candidate: &Candidate<'_>| {
+        let standing = candidate.channel.standing();
+        let preference = match route.sort {
+            None => 0,
+            Some(Sort::Price) => candidate.channel.price().0,
+            Some(Sort::Latency) => standing.latency_us(now),
+            Some(Sort::Throughput) => u64::MAX - standing.throughput(),
+        };
+        (candidate.rests, route.rank(candidate.node()), preference)
+    };
+    candidates.sort_by_cached_key(|candidate| (wanted(candidate), candidate.load));
+    let equal = match candidates.first().map(&wanted) {
+        Some(best) => candidates.iter().take_while(|candidate| wanted(candidate) == best).count(),
+        None => 0,
+    };
+    let first =
+        quote.sticks_to.and_then(|key| home(&candidates[..equal], key)).or_else(|| better_of_two(equal));
+    if let Some(first) = first {
+        candidates[..=first].rotate_right(1);
+    }
+    candidates
+}
+
+/// Where requests with this key go: the node with the highest hash of both, unless it is much busier than others.
+fn home(candidates: &[Candidate<'_>], key: Hash32) -> Option<usize> {
+    let hash = |node: NodeId| {
+        let mut hasher = DefaultHasher::new();
+        (key.0, node.0).hash(&mut hasher);
+        hasher.finish()
+    };
+    let at = (0..candidates.len()).max_by_key(|at| (hash(candidates[*at].node()), usize::MAX - at))?;
+    let all = candidates.iter().fold(0u64, |sum, candidate| sum.saturating_add(candidate.in_flight));
+    let average = all / u64::try_from(candidates.len()).unwrap_or(u64::MAX).max(1);
+    let most = average.saturating_add(average / 4).saturating_add(STICKY_EXCESS);
+    (candidates[at].in_flight <= most).then_some(at)
+}
+
+/// The better of two places drawn from a list that is sorted.
+fn better_of_two(len: usize) -> Option<usize> {
+    if len < 3 {
+        // Sorted already.
+        return (len > 0).then_some(0);
+    }
+    let drawn = RandomState::new().build_hasher().finish();
+    let (low, high) = (drawn & 0xffff_ffff, drawn >> 32);
+    let place = |half: u64| usize::try_from(half).ok().map(|half| half % len);
+    Some(place(low)?.min(place(high)?))
+}
+
 /// Why there is no place just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shortage {
@@ -155,7 +242,7 @@ impl Inner {
                 Ok(slot) => return Ok(slot),
                 Err(Shortage::Busy) => self.restock(pool),
                 Err(Shortage::Dearer) => {
-                    let message = "the price rose since the request was quoted: try again";
+                    let message = "no node has room at the accepted price: try again, or accept a higher one";
                     return Err(ApiError::unavailable("price_rose", message));
                 }
                 Err(Shortage::Nothing) => {

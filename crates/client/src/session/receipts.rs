@@ -23,6 +23,8 @@ const KEEP_EVERY: Duration = Duration::from_millis(500);
 const TIDY_EVERY: u64 = 4;
 /// Every so many looks, lost receipts are asked for again.
 const LOST_EVERY: u64 = 4;
+/// Every so many looks, busy channels are acknowledged, too.
+const OWED_EVERY: u64 = 4;
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest page of receipts.
 const PAGE_MAX: usize = 256 * 1024;
@@ -211,7 +213,7 @@ pub(super) async fn keep(inner: Weak<Inner>, stopping: CancellationToken) {
                     inner.recover(channel).await;
                 }
                 let summary = channel.summary();
-                if summary.in_flight == 0 && summary.owes_voucher {
+                if summary.owes_voucher && (summary.in_flight == 0 || look % OWED_EVERY == 0) {
                     inner.acknowledge(channel).await;
                 }
             }

@@ -17,6 +17,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http::{HeaderMap, StatusCode, header};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Longest answer that is not streamed.
 const ANSWER_MAX: usize = 32 * 1024 * 1024;
@@ -45,8 +46,10 @@ enum Failure {
     Final(Box<Answer>),
     /// The node was told what it missed, or told us: ask it again.
     Again(ApiError),
-    /// Ask another.
+    /// It failed: ask another.
     Elsewhere(ApiError),
+    /// It has no room for this long: ask another, and hold nothing against it.
+    Busy(ApiError, Duration),
     /// Nothing was sent, and nothing can be.
     Ours(ApiError),
 }
@@ -69,27 +72,45 @@ impl Inner {
         let mut last = None;
         let mut repeated = false;
         let mut attempts = 0;
+        self.retries.earn();
         while attempts < self.policy.attempts {
+            if attempts > 0 && !self.retries.spend() {
+                break;
+            }
             let slot = match self.reserve(&pool, quote, &tried).await {
                 Ok(slot) => slot,
                 Err(error) => return Err(last.unwrap_or(error)),
             };
             self.restock(&pool);
-            let channel = Arc::clone(slot.channel());
-            match self.send(request, slot).await {
+            let (channel, began) = (Arc::clone(slot.channel()), Instant::now());
+            let sent = self.send(request, slot).await;
+            let now = Instant::now();
+            if sent.is_err() {
+                channel.voucher_lost();
+            }
+            match sent {
                 Ok(answer) => {
-                    channel.succeeded();
+                    channel.standing().succeeded(now.duration_since(began), now);
                     return Ok(answer);
                 }
-                Err(Failure::Final(answer)) => return Ok(*answer),
-                Err(Failure::Ours(error)) => return Err(last.unwrap_or(error)),
                 Err(Failure::Again(error)) if !repeated => {
                     repeated = true;
                     last = Some(error);
                 }
-                Err(Failure::Again(error) | Failure::Elsewhere(error)) => {
+                Err(failure) => {
                     attempts += 1;
-                    channel.failed();
+                    let error = match failure {
+                        Failure::Busy(error, time) => {
+                            channel.standing().busy(time, now);
+                            error
+                        }
+                        Failure::Again(error) | Failure::Elsewhere(error) => {
+                            channel.standing().failed(now);
+                            error
+                        }
+                        Failure::Final(answer) => return Ok(*answer),
+                        Failure::Ours(error) => return Err(last.unwrap_or(error)),
+                    };
                     tried.push((channel.identity().stack, channel.identity().node));
                     tracing::debug!(node = %channel.identity().node, %error, "asking another node");
                     last = Some(error);
@@ -119,7 +140,7 @@ impl Inner {
         let request_hash = auth.signed_hash();
         let sent = Sent { stack: identity.stack, node: identity.node, request_hash, price: channel.price() };
         let (row, paid) = slot.issue(request_hash, request.bounds);
-        let voucher = channel.voucher();
+        let voucher = channel.voucher_along();
         // All must be written before the request is sent; they share the wait.
         let (kept, noted) =
             tokio::join!(channel.keep(row, voucher.clone()), request.note.before_send(sent, paid));
@@ -228,7 +249,10 @@ impl Inner {
             (StatusCode::UNAUTHORIZED, "auth_expired" | "auth_replayed") => Failure::Again(error),
             (StatusCode::PAYMENT_REQUIRED, "stack_ended") => {
                 self.leave_if_ended(&channel).await;
-                Failure::Elsewhere(error)
+                Failure::Busy(error, Duration::ZERO)
+            }
+            (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, _) => {
+                Failure::Busy(error, retry_after(&headers))
             }
             _ => Failure::Elsewhere(error),
         }
@@ -275,6 +299,11 @@ async fn account_refusal(slot: Slot, headers: &HeaderMap, body: Option<&Bytes>) 
     }
     let seen = body.map_or(Outcome::Broken { tokens: 0 }, |body| whole_answer(body));
     slot.complete(seen, &receipt)
+}
+
+fn retry_after(headers: &HeaderMap) -> Duration {
+    let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(0))
 }
 
 pub(super) fn disagreed(reason: &Disagreement) -> ApiError {

@@ -6,4 +6,5 @@ mod ask;
 mod endpoint;
 mod life;
 mod lost;
+mod route;
 mod sim;

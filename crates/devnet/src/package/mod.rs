@@ -131,7 +131,18 @@ pub(crate) fn modules(id: Address) -> Vec<&'static str> {
     let called = functions().filter(|function| function.package == id).map(|function| function.module);
     let others: &[&str] = match id {
         PACKAGE => &["db", "events"],
-        BASE_PACKAGE => &["errors", "limits", "math", "message", "params", "rows", "slots"],
+        BASE_PACKAGE => &[
+            "disputed",
+            "dues",
+            "errors",
+            "limits",
+            "math",
+            "message",
+            "params",
+            "rows",
+            "slots",
+            "stored_blob",
+        ],
         WALRUS_PACKAGE => &["blob", "system"],
         USD_PACKAGE => &["usd"],
         _ => &[],

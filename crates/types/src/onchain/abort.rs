@@ -163,8 +163,6 @@ aborts! {
     NoFreeUnits = 73,
     /// the blob does not hold or prove what it must
     BadBlob = 74,
-    /// the node's queue of disputes is full
-    QueueFull = 75,
     /// the dispute is in another state
     WrongState = 76,
     /// the body does not hash to what was signed
