@@ -153,7 +153,7 @@ impl ChainClient {
             .map_err(|error| ChainError::Malformed { what: "the event cursor", reason: error.to_string() })
     }
 
-    pub(crate) async fn oldest_checkpoint(&self) -> Result<u64, ChainError> {
+    async fn oldest_checkpoint(&self) -> Result<u64, ChainError> {
         let info = self.read(|mut rpc| async move {
             rpc.ledger_client().get_service_info(pb::GetServiceInfoRequest::default()).await
         });

@@ -1,5 +1,6 @@
 //! Following transfers of the market's coin to an address.
 
+use crate::client::RPC_TIMEOUT;
 use crate::events::{RECONNECT_FIRST, RECONNECT_JITTER, RECONNECT_MAX, until_final};
 use crate::{ChainClient, ChainError, EventCursor};
 use atoma_types::{Address, Amount};
@@ -24,28 +25,28 @@ pub struct CoinTransfer {
 }
 
 impl ChainClient {
-    /// What transactions after `from`, or after the oldest one the full node has, bring to `address`, then new
-    /// ones as they happen. Each frame has a cursor behind it; one without a transfer reports progress.
-    /// Reconnects by itself, and ends behind an error.
+    /// Where [`ChainClient::transfers_to`] begins with what happens from now on.
+    pub async fn transfers_now(&self, address: Address) -> Result<EventCursor, ChainError> {
+        let mut frames = Box::pin(self.follow_transfers(address, TransactionStreamStart::Tip));
+        let first = tokio::time::timeout(RPC_TIMEOUT, frames.next()).await.ok().flatten();
+        let reason = "the full node reports no position".to_owned();
+        Ok(first.ok_or(ChainError::Malformed { what: "a stream", reason })??.1)
+    }
+
+    /// What transactions after `from` bring to `address`, then new ones as they happen. Each frame has a cursor
+    /// behind it; one without a transfer reports progress. Reconnects by itself, and ends behind an error.
     pub fn transfers_to(
         &self,
         address: Address,
-        from: Option<EventCursor>,
+        from: &EventCursor,
     ) -> impl Stream<Item = Result<(Option<CoinTransfer>, EventCursor), ChainError>> + Send + 'static + use<>
     {
-        let start = from.map(|cursor| self.position(&cursor)).transpose();
-        let chain = self.clone();
-        let stream = async move {
-            let start = match start? {
-                Some(position) => TransactionStreamStart::Resume(position),
-                None => TransactionStreamStart::Checkpoint(chain.oldest_checkpoint().await?),
-            };
-            Ok(chain.follow_transfers(address, start))
-        };
-        futures::stream::once(stream).flat_map(|stream: Result<_, ChainError>| match stream {
-            Ok(stream) => stream.left_stream(),
+        match self.position(from) {
+            Ok(position) => {
+                self.follow_transfers(address, TransactionStreamStart::Resume(position)).left_stream()
+            }
             Err(error) => futures::stream::iter([Err(error)]).right_stream(),
-        })
+        }
     }
 
     fn follow_transfers(

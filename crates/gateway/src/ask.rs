@@ -137,7 +137,7 @@ impl Gateway {
             return Err(exhausted(PurseKind::Key, most).into());
         }
         for _ in 0..LEASE_TRIES {
-            if let Some(hold) = self.try_hold(key, most, units)?.ok() {
+            if let Ok(hold) = self.try_hold(key, most, units)? {
                 return Ok(hold);
             }
             let _leasing = key.leasing.lock().await;

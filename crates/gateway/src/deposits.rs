@@ -4,6 +4,7 @@ use crate::store::{Store, StoreError, Transfer};
 use atoma_chain::{ChainClient, ChainError, CoinTransfer};
 use atoma_types::{Address, Amount};
 use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -24,8 +25,10 @@ pub struct TransferFrame {
 /// Transfers of the market's coin to one address, as the chain has them.
 pub trait Transfers: Send + Sync + 'static {
     fn address(&self) -> Address;
-    /// From a cursor, or from the beginning; never ends by itself but for an error.
-    fn follow(&self, from: Option<String>) -> BoxStream<'static, Result<TransferFrame, String>>;
+    /// The cursor behind everything that happened.
+    fn now(&self) -> BoxFuture<'_, Result<String, String>>;
+    /// From a cursor; never ends by itself but for an error.
+    fn follow(&self, from: &str) -> BoxStream<'static, Result<TransferFrame, String>>;
 }
 
 /// Transfers on a chain.
@@ -46,9 +49,15 @@ impl Transfers for ChainTransfers {
         self.address
     }
 
-    fn follow(&self, from: Option<String>) -> BoxStream<'static, Result<TransferFrame, String>> {
-        let from = from.map(|cursor| serde_json::from_str(&cursor)).transpose();
-        let from = match from {
+    fn now(&self) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move {
+            let cursor = self.chain.transfers_now(self.address).await.map_err(|error| error.to_string())?;
+            serde_json::to_string(&cursor).map_err(|error| error.to_string())
+        })
+    }
+
+    fn follow(&self, from: &str) -> BoxStream<'static, Result<TransferFrame, String>> {
+        let from = match serde_json::from_str(from) {
             Ok(from) => from,
             Err(error) => {
                 let error = format!("the cursor in the database is unreadable: {error}");
@@ -60,8 +69,26 @@ impl Transfers for ChainTransfers {
             let cursor = serde_json::to_string(&cursor).map_err(|error| error.to_string())?;
             Ok(TransferFrame { transfer, cursor })
         };
-        self.chain.transfers_to(self.address, from).map(frame).boxed()
+        self.chain.transfers_to(self.address, &from).map(frame).boxed()
     }
+}
+
+/// Notes where deposits begin, once: what the wallet got before there was a gateway is nobody's deposit.
+pub(crate) async fn begin(store: &Store, transfers: &dyn Transfers) -> Result<(), BeginError> {
+    if store.cursor().await?.is_none() {
+        let now = transfers.now().await.map_err(BeginError::Chain)?;
+        store.deposit(&[], Some(&now)).await?;
+    }
+    Ok(())
+}
+
+/// It is not known where deposits begin.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot follow deposits: {0}")]
+    Chain(String),
 }
 
 /// Credits every transfer to the address until told to stop. What fails is tried again from the last cursor.
@@ -83,8 +110,8 @@ pub(crate) async fn follow(store: Store, transfers: std::sync::Arc<dyn Transfers
 
 async fn follow_once(store: &Store, transfers: &dyn Transfers) -> Result<(), String> {
     let broken = |error: StoreError| error.to_string();
-    let from = store.cursor().await.map_err(broken)?;
-    let mut frames = transfers.follow(from);
+    let from = store.cursor().await.map_err(broken)?.ok_or("the cursor in the database is gone")?;
+    let mut frames = transfers.follow(&from);
     let mut since = 0u32;
     while let Some(frame) = frames.next().await {
         let TransferFrame { transfer, cursor } = frame?;

@@ -20,6 +20,8 @@ pub const PREFIX: &str = "atoma-";
 const HEADER_MAX: usize = 256;
 /// Leading bytes of a key's hash by which it is found; the rest is compared in constant time.
 const INDEX_BYTES: usize = 8;
+/// About how many leases are given back in one commit.
+const IDLE_MAX: usize = 256;
 
 /// Number of a key in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -279,11 +281,18 @@ impl Keys {
         self.with_owner(grant.purse, |owner| owner.granted(grant, now));
     }
 
-    /// Takes leases out of use that nobody used since the last call.
+    /// Takes leases out of use that nobody used since the last call; if there are many, some of them.
     pub(crate) fn idle(&self) -> Vec<(PurseId, Amount)> {
         let state = self.read();
         let keys = state.by_id.values().map(|key| &key.purse);
-        keys.chain(state.accounts.values().map(|account| &account.purse)).flat_map(Owner::idle).collect()
+        let mut idle = Vec::new();
+        for owner in keys.chain(state.accounts.values().map(|account| &account.purse)) {
+            idle.extend(owner.idle());
+            if idle.len() >= IDLE_MAX {
+                break;
+            }
+        }
+        idle
     }
 
     fn with_owner(&self, purse: PurseId, act: impl FnOnce(&Owner)) {

@@ -22,6 +22,6 @@ mod signin;
 pub mod store;
 
 pub use config::{ConfigError, GatewayConfig};
-pub use deposits::{ChainTransfers, TransferFrame, Transfers};
+pub use deposits::{BeginError, ChainTransfers, TransferFrame, Transfers};
 pub use keys::{CreatedKey, NewKey, Scopes};
 pub use serve::{DrainReport, GatewayError, GatewayHandle, spawn, spawn_with};

@@ -47,6 +47,8 @@ pub enum GatewayError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    Deposits(#[from] deposits::BeginError),
+    #[error(transparent)]
     Session(#[from] OpenError),
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -117,6 +119,9 @@ pub async fn spawn_with(
     let (ledger, unresolved) = Ledger::open(&store, name.as_deref(), keys.clone()).await?;
     let session_config = SessionConfig { journal: config.data.join("journal.db"), policy: config.policy() };
     let session = Session::open(session_config, market).await?;
+    if let Some(transfers) = &transfers {
+        deposits::begin(&store, transfers.as_ref()).await?;
+    }
     let stop = CancellationToken::new();
     let gateway = Arc::new(Gateway {
         session: session.clone(),

@@ -95,7 +95,7 @@ impl Store {
                 .await;
             match added {
                 Err(error) if is_duplicate(&error) => return Err(StoreError::AddressTaken),
-                added => drop(added?),
+                added => added.map(|_| ())?,
             }
         }
         tx.commit().await?;

@@ -256,8 +256,12 @@ impl Writer {
         let mut ended = BTreeSet::new();
         for entry in &self.kept {
             match entry {
-                Entry::Release(id) => drop(ended.insert(*id)),
-                Entry::Usage(row) => drop(ended.insert(row.reservation)),
+                Entry::Release(id) => {
+                    ended.insert(*id);
+                }
+                Entry::Usage(row) => {
+                    ended.insert(row.reservation);
+                }
                 _ => {}
             }
         }

@@ -8,6 +8,7 @@ use atoma_gateway::config::Accounts;
 use atoma_gateway::store::Limits;
 use atoma_gateway::{GatewayConfig, GatewayHandle, TransferFrame, Transfers, spawn_with};
 use atoma_types::{Address, Amount};
+use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt as _};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -46,8 +47,12 @@ impl Transfers for Scripted {
         Address::THREE
     }
 
-    fn follow(&self, from: Option<String>) -> BoxStream<'static, Result<TransferFrame, String>> {
-        let next: usize = from.map_or(0, |from| from.parse().unwrap());
+    fn now(&self) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(std::future::ready(Ok("0".into())))
+    }
+
+    fn follow(&self, from: &str) -> BoxStream<'static, Result<TransferFrame, String>> {
+        let next: usize = from.parse().unwrap();
         let start = (self.clone(), self.count.subscribe(), next);
         futures::stream::unfold(start, |(chain, mut count, next)| async move {
             count.wait_for(|count| *count > next).await.ok()?;
