@@ -1,7 +1,11 @@
 //! The command line, declared. What a command does is in `command/`.
 
+mod contract;
+
+pub(crate) use contract::{Changes, Contract, Part, Place, Sources, Target, Upgrade};
+
 use atoma_types::{Address, Amount, Price, TaskId, Units};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// A market for AI inference without a landlord.
@@ -43,7 +47,7 @@ pub(crate) enum Command {
     /// A local chain with the contract, a faucet and a clock you can move.
     #[command(subcommand)]
     Devnet(Devnet),
-    /// The contract itself: publish it, make a market, change its parameters, upgrade it.
+    /// The contract itself: publish it, make a market, administer and upgrade it.
     #[command(subcommand)]
     Contract(Contract),
     /// Prepaid units: buy, look at, close.
@@ -167,7 +171,7 @@ pub(crate) enum Wallet {
         #[arg(long)]
         json: bool,
     },
-    /// Get coins from a devnet's faucet.
+    /// Get coins from the network's faucet: SUI and, on a devnet, the market's coin.
     Faucet {
         #[command(flatten)]
         payer: Payer,
@@ -312,10 +316,14 @@ pub(crate) enum Devnet {
         #[arg(long)]
         admin: Option<Address>,
     },
-    /// Move the chain's clock forward.
+    /// Move the chain's clock forward, or end epochs, with which new parameters begin to hold.
+    #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["seconds", "epochs"]))]
     Advance {
         /// Seconds.
-        seconds: u64,
+        seconds: Option<u64>,
+        /// Epochs to end.
+        #[arg(long, value_name = "N")]
+        epochs: Option<u64>,
         #[command(flatten)]
         network: Network,
     },
@@ -370,128 +378,6 @@ pub(crate) enum Stack {
         #[command(flatten)]
         payer: Payer,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Contract {
-    /// Compile both packages and publish them, the base first; the caps they make go to the wallet.
-    Publish {
-        #[command(flatten)]
-        target: Target,
-        #[command(flatten)]
-        sources: Sources,
-        /// Publish although the market is deployed there; the profile forgets that one.
-        #[arg(long)]
-        replace: bool,
-    },
-    /// Make the market: its database, treasury and beacon, once per published package.
-    Init {
-        #[command(flatten)]
-        target: Target,
-        #[command(flatten)]
-        changes: Changes,
-    },
-    /// Show the parameters; with --set or --file, change them from the next epoch on.
-    Params {
-        #[command(flatten)]
-        target: Target,
-        #[command(flatten)]
-        changes: Changes,
-        #[arg(long)]
-        json: bool,
-    },
-    /// Stop purchases and top-ups; all else goes on.
-    Pause(Target),
-    /// Allow purchases again.
-    Resume(Target),
-    /// New versions of the package, through the timelock.
-    #[command(subcommand)]
-    Upgrade(Upgrade),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Upgrade {
-    /// Put both packages' upgrade caps behind the timelock, for good.
-    Lock {
-        #[command(flatten)]
-        target: Target,
-        /// Needed: nobody can take the caps out again.
-        #[arg(long)]
-        yes_forever: bool,
-    },
-    /// Compile a package and announce it.
-    Propose {
-        #[command(flatten)]
-        target: Target,
-        #[arg(long = "package", value_enum, default_value_t = Part::Market)]
-        part: Part,
-        #[command(flatten)]
-        sources: Sources,
-    },
-    /// Show what is proposed, and from when on it may be carried out.
-    Status(Target),
-    /// Withdraw a package's proposal.
-    Cancel {
-        #[command(flatten)]
-        target: Target,
-        #[arg(long = "package", value_enum, default_value_t = Part::Market)]
-        part: Part,
-    },
-    /// Compile a package again and, if it is the proposed one and its time has come, publish it.
-    Apply {
-        #[command(flatten)]
-        target: Target,
-        #[arg(long = "package", value_enum, default_value_t = Part::Market)]
-        part: Part,
-        #[command(flatten)]
-        sources: Sources,
-    },
-    /// After an upgrade with a new version: move database, treasury and beacon to it.
-    Migrate(Target),
-}
-
-/// Where the contract is, and whose caps and coins are used.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Target {
-    /// Profile: `devnet`, `testnet`, `mainnet`, or one of your own.
-    #[arg(long, env = "ATOMA_NETWORK", value_name = "NAME")]
-    pub(crate) network: String,
-    /// Another full node than the profile's.
-    #[arg(long, env = "ATOMA_RPC_URL", value_name = "URL")]
-    pub(crate) rpc: Option<String>,
-    #[command(flatten)]
-    pub(crate) payer: Payer,
-    /// Try it on the full node, and send nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-/// One of the contract's two packages.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// Plain values and their rules.
-    Base,
-    /// The market, built on the base.
-    Market,
-}
-
-/// What to compile.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Sources {
-    /// Folder with the packages `atoma_base`, `atoma` and `framework`.
-    #[arg(long, default_value = "contracts", value_name = "DIR")]
-    pub(crate) contracts: PathBuf,
-}
-
-/// Parameters other than the present ones, or of `init` the profile's.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Changes {
-    /// One parameter. May be given many times.
-    #[arg(long = "set", value_name = "NAME=VALUE")]
-    pub(crate) changes: Vec<String>,
-    /// TOML file with `name = value` lines; --set wins over it.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

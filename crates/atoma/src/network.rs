@@ -24,13 +24,39 @@ impl Announcement {
     }
 }
 
+/// The market that the command line names.
 pub(crate) async fn connect(home: &Home, network: &Network) -> Result<ChainClient> {
-    let deployment = deployment(home, network).await?;
-    let url = deployment.rpc_url.clone();
-    ChainClient::connect(deployment).await.with_context(|| format!("no chain answers at {url}"))
+    let (deployment, profile) = find(home, network).await?;
+    if let Some(profile) = &profile {
+        profile.deployment()?;
+    }
+    let chain = open(deployment, profile.as_ref()).await?;
+    chain.check_market().await?;
+    Ok(chain)
 }
 
-async fn deployment(home: &Home, network: &Network) -> Result<Deployment> {
+/// The chain, whether its market is there or not. With the profile, if it is one that says where the market is.
+pub(crate) async fn reach(home: &Home, network: &Network) -> Result<(ChainClient, Option<Profile>)> {
+    let (deployment, profile) = find(home, network).await?;
+    Ok((open(deployment, profile.as_ref()).await?, profile))
+}
+
+async fn open(deployment: Deployment, profile: Option<&Profile>) -> Result<ChainClient> {
+    let chain = ChainClient::open(deployment).await?;
+    profile.map_or(Ok(()), |profile| profile.check_chain(&chain))?;
+    Ok(chain)
+}
+
+/// Where the faucet is.
+pub(crate) fn faucet<'a>(chain: &'a ChainClient, profile: Option<&'a Profile>) -> Result<&'a str> {
+    match profile {
+        Some(Profile { faucet_url: Some(url), .. }) => Ok(url),
+        Some(profile) if !profile.is_of_devnet() => bail!("{} has no faucet", profile.name),
+        _ => Ok(&chain.deployment().rpc_url),
+    }
+}
+
+async fn find(home: &Home, network: &Network) -> Result<(Deployment, Option<Profile>)> {
     if let Some(file) = &network.deployment {
         let text =
             std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -39,7 +65,7 @@ async fn deployment(home: &Home, network: &Network) -> Result<Deployment> {
         if let Some(url) = &network.rpc {
             deployment.rpc_url.clone_from(url);
         }
-        return Ok(deployment);
+        return Ok((deployment, None));
     }
     if let Some(name) = &network.network {
         let mut profile = Profile::load(&home.networks()?, name)?;
@@ -48,17 +74,21 @@ async fn deployment(home: &Home, network: &Network) -> Result<Deployment> {
         }
         // A devnet has its market from the first moment on, and says where.
         if profile.deployed.is_some() || profile.chain_id.is_some() {
-            return Ok(profile.deployment()?);
+            return Ok((profile.addresses(), Some(profile)));
         }
-        return Ok(atoma_chain::fetch_deployment(&profile.rpc_url).await?);
+        return Ok((atoma_chain::fetch_deployment(&profile.rpc_url).await?, None));
     }
     let url = network.rpc.clone().or_else(|| Announcement::read(home).map(|dev| dev.rpc_url));
     let Some(url) = url else {
-        bail!("no market named: start one with `atoma dev`, or give --rpc or --deployment");
+        bail!("no market named: start one with `atoma dev`, or give --network, --rpc or --deployment");
     };
-    atoma_chain::fetch_deployment(&url).await.with_context(|| {
-        format!("no devnet answers at {url}; start one with `atoma dev`, or give --rpc or --deployment")
-    })
+    let deployment = atoma_chain::fetch_deployment(&url).await.with_context(|| {
+        let url = atoma_chain::shown_url(&url);
+        format!(
+            "no devnet answers at {url}; start one with `atoma dev`, or give --network, --rpc or --deployment"
+        )
+    });
+    Ok((deployment?, None))
 }
 
 impl Payer {

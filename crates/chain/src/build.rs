@@ -24,6 +24,10 @@ pub(crate) enum Step {
         to: Address,
         amount: u64,
     },
+    SendObjects {
+        to: Address,
+        objects: Vec<Held>,
+    },
     /// The upgrade cap goes to `to`.
     Publish {
         package: Package,
@@ -156,6 +160,7 @@ pub(crate) fn needs(steps: &[Step]) -> Needs {
         match step {
             Step::SendCoin { amount, .. } => needs.coin = *amount,
             Step::SendGas { amount, .. } => needs.gas = *amount,
+            Step::SendObjects { objects, .. } => needs.held.extend(objects),
             Step::Call(call) => needs.note_all(call),
             Step::Publish { .. } => {}
             Step::Upgrade { authorize, commit, .. } => {
@@ -220,6 +225,11 @@ impl Commands<'_> {
             Step::SendCoin { to, amount } => {
                 let coin = self.payment(amount)?;
                 self.transfer(vec![coin], to);
+            }
+            Step::SendObjects { to, objects } => {
+                let objects = objects.into_iter().map(|held| self.argument(Arg::Held(held)));
+                let objects = objects.collect::<Result<Vec<_>, _>>()?;
+                self.transfer(objects, to);
             }
             Step::SendGas { to, amount } => {
                 let gas = self.builder.gas();

@@ -146,6 +146,11 @@ pub enum Call {
         to: Address,
         amount: Amount,
     },
+    /// Gives the market's `AdminCap` away, and these objects with it.
+    HandOver {
+        to: Address,
+        objects: Vec<Address>,
+    },
     /// Sends SUI, in MIST.
     TransferGas {
         to: Address,
@@ -307,6 +312,7 @@ impl Call {
             Self::Admin(admin) => admin.name(),
             Self::Deploy(deploy) => deploy.name(),
             Self::TransferCoin { .. } => "transfer coin",
+            Self::HandOver { .. } => "hand over",
             Self::TransferGas { .. } => "transfer gas",
         }
     }

@@ -2,6 +2,7 @@
 //! the chain (gas price, epoch, initial versions of shared objects).
 
 use crate::build::Held;
+use crate::profile::shown_url;
 use crate::{ChainError, Deployment};
 use atoma_types::onchain::{Dispute, Stack};
 use atoma_types::{Address, Amount, NodeId, TaskId};
@@ -60,7 +61,12 @@ struct Inner {
 
 impl std::fmt::Debug for ChainClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ChainClient({} at {})", self.inner.deployment.network, self.inner.deployment.rpc_url)
+        write!(
+            f,
+            "ChainClient({} at {})",
+            self.inner.deployment.network,
+            shown_url(&self.inner.deployment.rpc_url)
+        )
     }
 }
 
@@ -238,7 +244,8 @@ impl ChainClient {
         })
     }
 
-    async fn check_market(&self) -> Result<(), ChainError> {
+    /// Refuses a chain that has no such market.
+    pub async fn check_market(&self) -> Result<(), ChainError> {
         let id = self.deployment().db;
         let object = self.object(id).await?.ok_or(ChainError::NotFound { id })?;
         contents_of(&object, &self.types().db)?;
@@ -516,7 +523,7 @@ where
 
 fn rpc_error(url: &str, status: &Status) -> ChainError {
     if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown) {
-        return ChainError::Unreachable { url: url.to_owned(), reason: reason(status) };
+        return ChainError::Unreachable { url: shown_url(url), reason: reason(status) };
     }
     ChainError::Rpc { code: format!("{:?}", status.code()), reason: reason(status) }
 }

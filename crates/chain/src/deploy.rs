@@ -9,7 +9,7 @@ use atoma_types::onchain::{PACKAGE_BYTES_MAX, Package, Params};
 use atoma_types::{Address, Hash32};
 use serde::Deserialize;
 use sui_rpc::proto::sui::rpc::v2 as pb;
-use sui_sdk_types::{Identifier, StructTag};
+use sui_sdk_types::{Identifier, Owner, StructTag};
 
 /// What whoever deploys the contract does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +144,11 @@ impl ChainClient {
         let tag = StructTag::new(self.deployment().package, module, name, Vec::new());
         let object = self.object(id).await?.ok_or(ChainError::NotFound { id })?;
         decode("upgrade lock", contents_of(&object, &tag)?)
+    }
+
+    /// Whose an object is; `None` if it does not exist.
+    pub async fn owner_of(&self, id: Address) -> Result<Option<Owner>, ChainError> {
+        Ok(self.object(id).await?.map(|object| *object.owner()))
     }
 
     /// The package of an object's type, as first published.

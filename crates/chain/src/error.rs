@@ -22,7 +22,9 @@ pub enum ChainError {
     /// The outcome is not known yet. Submit the same transaction again; do not prepare another.
     #[error("no answer about transaction {digest} in time: submit the same transaction again")]
     Timeout { digest: Digest },
-    #[error("not enough gas: need {needed} MIST in one payment, {address} has {available}: send SUI to it")]
+    #[error(
+        "not enough gas: need {needed} MIST in one payment, {address} has {available}: send SUI to it, then run this again"
+    )]
     InsufficientGas { address: Address, needed: u64, available: u64 },
     #[error("not enough coins: need {}, {address} has {}: send the market's coin to it, or on a devnet `atoma wallet faucet`", .needed.display_coins(), .available.display_coins())]
     InsufficientCoin { address: Address, needed: Amount, available: Amount },

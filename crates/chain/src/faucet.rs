@@ -1,5 +1,6 @@
-//! What only a devnet offers, over plain HTTP.
+//! What only a devnet offers, over plain HTTP; a public network's faucet speaks as the devnet's.
 
+use crate::profile::shown_url;
 use crate::{ChainError, Deployment};
 use atoma_types::Address;
 use std::time::Duration;
@@ -9,8 +10,12 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Asks the devnet's faucet for SUI and the market's coin.
 pub async fn faucet(deployment: &Deployment, recipient: Address) -> Result<(), ChainError> {
+    faucet_at(&deployment.rpc_url, recipient).await
+}
+
+/// Asks the faucet at `url` for SUI.
+pub async fn faucet_at(url: &str, recipient: Address) -> Result<(), ChainError> {
     let request = serde_json::json!({ "FixedAmountRequest": { "recipient": recipient.to_string() } });
-    let url = &deployment.rpc_url;
     let sent = http(url)?.post(join(url, "v2/gas")).json(&request).send().await;
     answer(url, sent).await.map(|_| ())
 }
@@ -60,5 +65,5 @@ fn unreachable_at(url: &str, error: &reqwest::Error) -> ChainError {
         reason = error.to_string();
         cause = error.source();
     }
-    ChainError::Unreachable { url: url.to_owned(), reason }
+    ChainError::Unreachable { url: shown_url(url), reason }
 }

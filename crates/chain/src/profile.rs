@@ -1,7 +1,7 @@
 //! Networks as data: three that the program knows, and the user's own, which win over them. A profile says how to reach
 //! a network and what is deployed there.
 
-use crate::Deployment;
+use crate::{ChainClient, Deployment};
 use atoma_types::{Address, Hash32};
 use serde::Deserialize;
 use std::fmt::Write as _;
@@ -18,9 +18,15 @@ const NAME_BYTES_MAX: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
+    /// What it is called, as in `--network NAME`.
+    #[serde(skip)]
+    pub name: String,
+    /// The network; several profiles may be of one.
     pub network: String,
     /// gRPC endpoint of a full node.
     pub rpc_url: String,
+    /// Where SUI is given away, if anywhere but on the full node itself, as a devnet does.
+    pub faucet_url: Option<String>,
     /// Digest of the genesis checkpoint. Without one, any chain will do: a devnet is made anew.
     pub chain_id: Option<String>,
     /// What the market trades in: a canonical type tag.
@@ -76,12 +82,14 @@ pub enum ProfileError {
     Unknown { name: String, known: String },
     #[error("{path}: {reason}")]
     Malformed { path: String, reason: String },
-    #[error("the contract is not deployed on {network}: `atoma contract publish --network {network}`")]
-    NoPackage { network: String },
+    #[error("the contract is not deployed on {name}: `atoma contract publish --network {name}`")]
+    NoPackage { name: String },
     #[error(
-        "the contract is published on {network}, but has no market yet: `atoma contract init --network {network}`"
+        "the contract is published on {name}, but has no market yet: `atoma contract init --network {name}`"
     )]
-    NoMarket { network: String },
+    NoMarket { name: String },
+    #[error("{url} is chain {found}, and the profile {name} is of chain {expected}: {advice}")]
+    OtherChain { name: String, url: String, found: String, expected: String, advice: String },
 }
 
 impl Profile {
@@ -94,10 +102,10 @@ impl Profile {
         let path = Self::path(folder, name);
         let malformed = |reason: String| ProfileError::Malformed { path: path.display().to_string(), reason };
         match std::fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&text).map_err(malformed),
+            Ok(text) => Self::parse(name, &text).map_err(malformed),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let known = KNOWN.iter().find(|(known, _)| *known == name).ok_or_else(unknown)?;
-                Self::parse(known.1).map_err(malformed)
+                Self::parse(name, known.1).map_err(malformed)
             }
             Err(error) => Err(malformed(error.to_string())),
         }
@@ -108,23 +116,44 @@ impl Profile {
         folder.join(format!("{name}.toml"))
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| error.message().to_owned())
+    fn parse(name: &str, text: &str) -> Result<Self, String> {
+        let profile: Self = toml::from_str(text).map_err(|error| toml_reason(text, &error))?;
+        Ok(Self { name: name.to_owned(), ..profile })
+    }
+
+    /// Whether the chain may be another one next time: a devnet is made anew.
+    pub fn is_of_devnet(&self) -> bool {
+        self.network == "devnet"
+    }
+
+    /// Refuses another chain than the profile's.
+    pub fn check_chain(&self, chain: &ChainClient) -> Result<(), ProfileError> {
+        let Some(expected) = self.chain_id.as_ref().filter(|id| *id != chain.chain_id()) else {
+            return Ok(());
+        };
+        let name = self.name.clone();
+        let advice = match self.is_of_devnet() {
+            true => {
+                format!("if the devnet was started anew, `atoma contract publish --network {name} --replace`")
+            }
+            false => "give the address of a full node of that chain with --rpc".to_owned(),
+        };
+        let (url, found) = (shown_url(&chain.deployment().rpc_url), chain.chain_id().to_owned());
+        Err(ProfileError::OtherChain { name, url, found, expected: expected.clone(), advice })
     }
 
     /// Where the market is.
     pub fn deployment(&self) -> Result<Deployment, ProfileError> {
-        let network = || self.network.clone();
         let deployed = self.published()?;
         let (Some(_), Some(_), Some(_)) = (deployed.db, deployed.treasury, deployed.beacon) else {
-            return Err(ProfileError::NoMarket { network: network() });
+            return Err(ProfileError::NoMarket { name: self.name.clone() });
         };
         Ok(self.addresses())
     }
 
     /// What was published, market or not.
     pub fn published(&self) -> Result<&Deployed, ProfileError> {
-        self.deployed.as_ref().ok_or_else(|| ProfileError::NoPackage { network: self.network.clone() })
+        self.deployed.as_ref().ok_or_else(|| ProfileError::NoPackage { name: self.name.clone() })
     }
 
     /// Every address as far as it is known; zero for what is not there.
@@ -153,6 +182,9 @@ impl Profile {
         };
         line("network", format!("{:?}", self.network));
         line("rpc_url", format!("{:?}", self.rpc_url));
+        if let Some(url) = &self.faucet_url {
+            line("faucet_url", format!("{url:?}"));
+        }
         if let Some(chain_id) = &self.chain_id {
             line("chain_id", format!("{chain_id:?}"));
         }
@@ -209,6 +241,21 @@ impl Published {
 fn table<const N: usize>(name: &str, ids: [(&str, Option<Address>); N]) -> String {
     let lines = ids.iter().filter_map(|(name, id)| id.map(|id| format!("{name} = \"{id}\"\n")));
     format!("\n[{name}]\n{}", lines.collect::<String>())
+}
+
+/// What is wrong with a TOML text, with its line, in one line.
+pub fn toml_reason(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map(|span| text.get(..span.start).unwrap_or_default().split('\n').count());
+    let message = error.message().replace('\n', ", ");
+    line.map_or_else(|| message.clone(), |line| format!("line {line}: {message}"))
+}
+
+/// As much of an address as may be shown: path, query and user may be a key to it.
+pub fn shown_url(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
 }
 
 fn is_name(name: &str) -> bool {
@@ -297,7 +344,17 @@ mod tests {
             let error = Profile::load(folder.path(), name).unwrap_err();
             assert!(error.to_string().contains("devnet, mainnet, testnet"), "{error}");
         }
-        std::fs::write(Profile::path(folder.path(), "mine"), "network = 3").unwrap();
-        assert!(matches!(Profile::load(folder.path(), "mine"), Err(ProfileError::Malformed { .. })));
+        std::fs::write(Profile::path(folder.path(), "mine"), "# Mine.\nnetwork = 3").unwrap();
+        let error = Profile::load(folder.path(), "mine").unwrap_err().to_string();
+        assert!(error.contains("mine.toml: line 2: invalid type: integer `3`"), "{error}");
+    }
+
+    #[test]
+    fn what_of_an_address_may_be_a_key_is_not_shown() {
+        for url in ["https://node.example:443/v1/secret", "https://node.example:443?key=secret"] {
+            assert_eq!(shown_url(url), "https://node.example:443");
+        }
+        assert_eq!(shown_url("https://me:secret@node.example"), "https://node.example");
+        assert_eq!(shown_url("node.example:9?secret"), "node.example:9");
     }
 }

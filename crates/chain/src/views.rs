@@ -2,10 +2,11 @@
 
 use crate::ChainClient;
 use crate::ChainError;
-use crate::client::decode;
+use crate::client::{contents_of, decode};
 use crate::submit::failure;
-use atoma_types::onchain::{Abort, Model, Node, Params, Slot, Subscription, Task};
+use atoma_types::onchain::{Abort, Model, Node, Params, PendingParams, Slot, Subscription, Task};
 use atoma_types::{Address, Amount, ModelId, NodeId, TaskId};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sui_rpc::field::{FieldMask, FieldMaskUtil};
 use sui_rpc::proto::sui::rpc::v2 as pb;
@@ -16,6 +17,36 @@ use sui_sdk_types::{
 
 /// Rows, or positions of a list, that one call reads: a transaction reads about a thousand.
 const PAGE: u64 = 200;
+
+/// The market's database, without its tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Database {
+    /// Of the package that it was last moved to.
+    pub version: u64,
+    /// Whether purchases and top-ups are stopped.
+    pub paused: bool,
+    params: Params,
+    /// Parameters that were set last, also if they hold by now.
+    pub pending: Option<PendingParams>,
+}
+
+/// An epoch of the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    pub number: u64,
+    /// When it ends, in ms of Unix time, as far as the full node says.
+    pub ends_ms: Option<u64>,
+}
+
+impl Database {
+    /// The parameters of an epoch.
+    pub fn params_at(&self, epoch: u64) -> &Params {
+        match &self.pending {
+            Some(pending) if epoch >= pending.epoch => &pending.params,
+            _ => &self.params,
+        }
+    }
+}
 
 /// What a simulated call may use; nobody pays it.
 const VIEW_BUDGET: u64 = 10_000_000_000;
@@ -70,6 +101,44 @@ impl ChainClient {
     /// The parameters that will hold in the next epoch, unless they are set again.
     pub async fn next_params(&self) -> Result<Params, ChainError> {
         self.db_view("params", &[self.epoch().await?.saturating_add(1)]).await
+    }
+
+    /// The database as it is.
+    pub async fn database(&self) -> Result<Database, ChainError> {
+        /// Tables are their ids and sizes.
+        #[derive(Deserialize)]
+        struct Contents {
+            _id: Address,
+            version: u64,
+            paused: bool,
+            params: Params,
+            pending: Option<PendingParams>,
+            _tables: [(Address, u64); 5],
+            _balances: [u64; 4],
+        }
+        let id = self.deployment().db;
+        let object = self.object(id).await?.ok_or(ChainError::NotFound { id })?;
+        let read: Contents = decode("database", contents_of(&object, &self.types().db)?)?;
+        let Contents { version, paused, params, pending, .. } = read;
+        Ok(Database { version, paused, params, pending })
+    }
+
+    /// The epoch at this moment, and when it ends.
+    pub async fn present_epoch(&self) -> Result<Epoch, ChainError> {
+        let answer = self.read(|mut rpc| {
+            let mask = ["epoch", "start", "system_state.parameters"];
+            let request = pb::GetEpochRequest::default().with_read_mask(FieldMask::from_paths(mask));
+            async move { rpc.ledger_client().get_epoch(request).await }
+        });
+        let answer = answer.await?.into_inner();
+        let epoch = answer.epoch();
+        let start_ms = epoch.start.and_then(|start| {
+            let (seconds, nanos) = (u64::try_from(start.seconds).ok()?, u64::try_from(start.nanos).ok()?);
+            seconds.checked_mul(1_000)?.checked_add(nanos / 1_000_000)
+        });
+        let length_ms = epoch.system_state().parameters().epoch_duration_ms;
+        let ends_ms = start_ms.zip(length_ms).and_then(|(start, length)| start.checked_add(length));
+        Ok(Epoch { number: epoch.epoch(), ends_ms })
     }
 
     /// What the treasury holds.

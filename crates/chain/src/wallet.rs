@@ -29,6 +29,8 @@ pub(crate) const BUDGET_UNITS: u64 = 50_000;
 const BUDGET_UNITS_PER_CALL: u64 = 10_000;
 /// For the deposit of a package, which is 7,600 MIST a byte.
 const BUDGET_MIST_PER_BYTE: u64 = 10_000;
+/// That deposit, rounded up.
+const DEPOSIT_MIST_PER_BYTE: u64 = 7_700;
 /// A budget varies by this part of it.
 const BUDGET_RANDOM_PART: u64 = 16;
 /// A transaction not executed by the end of the next epoch never will be.
@@ -231,6 +233,19 @@ impl Wallet {
         let mut pools = self.inner.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.entry(key).or_insert_with(|| Arc::new(Pool::new(self.address()))).clone()
     }
+}
+
+/// What a wallet needs, in MIST, to publish packages of these sizes one after the other, at this price a unit. The
+/// last one's budget must be there, of those before it what they cost.
+pub fn publishing_mist(price_mist: u64, sizes: &[usize]) -> u64 {
+    let units = BUDGET_UNITS.saturating_add(BUDGET_UNITS_PER_CALL);
+    let cost = |(at, size): (usize, &usize)| {
+        let is_last = at.saturating_add(1) == sizes.len();
+        let byte = if is_last { BUDGET_MIST_PER_BYTE } else { DEPOSIT_MIST_PER_BYTE };
+        let size = u64::try_from(*size).unwrap_or(u64::MAX);
+        units.saturating_mul(price_mist).saturating_add(byte.saturating_mul(size))
+    };
+    sizes.iter().enumerate().map(cost).fold(0, u64::saturating_add)
 }
 
 impl Call {

@@ -2,7 +2,8 @@
 //! used, requests and vouchers before they are sent, refusals, receipts and endings before anybody is told how
 //! a request was paid. Losing receipts is harmless (nodes keep theirs); losing the rest is not.
 //!
-//! Requests are written by one task in batches that share a commit.
+//! One thread writes: requests in batches that share a commit, purchases and nonces in a commit of their own,
+//! which is on the disk when it is acknowledged.
 
 #[cfg(test)]
 mod tests;
@@ -11,11 +12,9 @@ mod writer;
 use crate::channel::Told;
 use crate::ledger::{Bounds, OpenRequest};
 use crate::market::MarketError;
+use atoma_sqlite::rusqlite::{Connection, Error, OptionalExtension as _, Row, params};
+use atoma_sqlite::{Readers, blocking};
 use atoma_types::{Address, Hash32, NodeId, Receipt, Signed, TaskId, Units, Voucher};
-use sqlx::Row;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::ops::Range;
 use std::path::Path;
@@ -77,8 +76,8 @@ pub enum JournalError {
     Closed,
 }
 
-impl From<sqlx::Error> for JournalError {
-    fn from(error: sqlx::Error) -> Self {
+impl From<Error> for JournalError {
+    fn from(error: Error) -> Self {
         Self::Database(error.to_string())
     }
 }
@@ -158,7 +157,7 @@ pub struct History {
 /// The journal. Clones share the file.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    pool: SqlitePool,
+    readers: Readers,
     writer: Writer,
 }
 
@@ -171,42 +170,25 @@ impl Journal {
             reason: error.to_string(),
         })?;
         let lock = lock_file(path).await?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().max_connections(2).connect_with(options.clone()).await?;
-        sqlx::raw_sql(SCHEMA).execute(&pool).await?;
-        for (column, statement) in ADDED {
-            let known = "SELECT COUNT(*) FROM pragma_table_info('requests') WHERE name = ?";
-            if sqlx::query_scalar::<_, i64>(known).bind(column).fetch_one(&pool).await? == 0 {
-                sqlx::query(statement).execute(&pool).await?;
-            }
-        }
-        let batches = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options.synchronous(SqliteSynchronous::Normal))
-            .await?;
-        Ok(Self { pool, writer: Writer::spawn(batches, lock) })
+        let file = path.to_owned();
+        let connection = blocking(move || connect(&file)).await?;
+        Ok(Self { readers: Readers::new(path), writer: Writer::spawn(connection, lock)? })
     }
 
     /// Keeps a purchase before it is sent.
     pub async fn add_intent(&self, intent: &Intent, now_ms: u64) -> Result<(), JournalError> {
-        sqlx::query("INSERT INTO intents (label, task, prepared, created_ms) VALUES (?, ?, ?, ?)")
-            .bind(&intent.label)
-            .bind(to_sql(intent.task.0)?)
-            .bind(&intent.prepared)
-            .bind(to_sql(now_ms)?)
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+        let Intent { label, task, prepared } = intent.clone();
+        let (task, now_ms) = (to_sql(task.0)?, to_sql(now_ms)?);
+        let sql = "INSERT INTO intents (label, task, prepared, created_ms) VALUES (?, ?, ?, ?)";
+        let write = move |tx: &Connection| tx.execute(sql, params![label, task, prepared, now_ms]);
+        self.writer.durably(write).await.map(drop)
     }
 
     /// The purchase will never happen.
     pub async fn drop_intent(&self, label: &str) -> Result<(), JournalError> {
-        sqlx::query("DELETE FROM intents WHERE label = ?").bind(label).execute(&self.pool).await?;
-        Ok(())
+        let label = label.to_owned();
+        let sql = "DELETE FROM intents WHERE label = ?";
+        self.writer.durably(move |tx| tx.execute(sql, [label])).await.map(drop)
     }
 
     /// The purchase happened.
@@ -216,100 +198,67 @@ impl Journal {
         stack: Address,
         now_ms: u64,
     ) -> Result<(), JournalError> {
-        let mut tx = self.pool.begin().await?;
-        sqlx::query("DELETE FROM intents WHERE label = ?").bind(&intent.label).execute(&mut *tx).await?;
-        sqlx::query(
-            "INSERT INTO stacks (stack, label, task, state, next_nonce, created_ms)
-             VALUES (?, ?, ?, 'open', 1, ?) ON CONFLICT DO NOTHING",
-        )
-        .bind(stack.as_bytes().to_vec())
-        .bind(&intent.label)
-        .bind(to_sql(intent.task.0)?)
-        .bind(to_sql(now_ms)?)
-        .execute(&mut *tx)
-        .await?;
-        Ok(tx.commit().await?)
+        let (label, task, now_ms) = (intent.label.clone(), to_sql(intent.task.0)?, to_sql(now_ms)?);
+        let write = move |tx: &Connection| {
+            tx.execute("DELETE FROM intents WHERE label = ?", [&label])?;
+            tx.execute(
+                "INSERT INTO stacks (stack, label, task, state, next_nonce, created_ms)
+                 VALUES (?, ?, ?, 'open', 1, ?) ON CONFLICT DO NOTHING",
+                params![stack.as_bytes(), label, task, now_ms],
+            )
+        };
+        self.writer.durably(write).await.map(drop)
     }
 
     pub async fn intents(&self) -> Result<Vec<Intent>, JournalError> {
-        let rows = sqlx::query("SELECT label, task, prepared FROM intents ORDER BY created_ms")
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter()
-            .map(|row| {
-                let task = TaskId(from_sql(row.try_get("task")?)?);
-                Ok(Intent { label: row.try_get("label")?, task, prepared: row.try_get("prepared")? })
-            })
-            .collect()
+        let intent = |row: &Row<'_>| {
+            let task = TaskId(from_sql(row.get("task")?)?);
+            Ok(Intent { label: row.get("label")?, task, prepared: row.get("prepared")? })
+        };
+        let sql = "SELECT label, task, prepared FROM intents ORDER BY created_ms";
+        self.readers
+            .read(move |connection| connection.prepare(sql)?.query_and_then([], intent)?.collect())
+            .await
     }
 
     /// Stacks in the order of purchase.
     pub async fn stacks(&self) -> Result<Vec<StackRow>, JournalError> {
-        let rows = sqlx::query("SELECT stack, label, task, state FROM stacks ORDER BY created_ms, rowid")
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(StackRow {
-                    stack: address(row.try_get("stack")?)?,
-                    label: row.try_get("label")?,
-                    task: TaskId(from_sql(row.try_get("task")?)?),
-                    state: StackState::parse(row.try_get("state")?)?,
-                })
+        let stack = |row: &Row<'_>| {
+            Ok(StackRow {
+                stack: address(&row.get::<_, Vec<u8>>("stack")?)?,
+                label: row.get("label")?,
+                task: TaskId(from_sql(row.get("task")?)?),
+                state: StackState::parse(&row.get::<_, String>("state")?)?,
             })
-            .collect()
+        };
+        let sql = "SELECT stack, label, task, state FROM stacks ORDER BY created_ms, rowid";
+        self.readers
+            .read(move |connection| connection.prepare(sql)?.query_and_then([], stack)?.collect())
+            .await
     }
 
     pub async fn set_stack_state(&self, stack: Address, state: StackState) -> Result<(), JournalError> {
-        sqlx::query("UPDATE stacks SET state = ? WHERE stack = ?")
-            .bind(state.as_str())
-            .bind(stack.as_bytes().to_vec())
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+        let sql = "UPDATE stacks SET state = ? WHERE stack = ?";
+        let write = move |tx: &Connection| tx.execute(sql, params![state.as_str(), stack.as_bytes()]);
+        self.writer.durably(write).await.map(drop)
     }
 
     /// Sets nonces aside for this process; none is ever given twice.
     pub async fn reserve_nonces(&self, stack: Address) -> Result<Range<u64>, JournalError> {
-        let row =
-            sqlx::query("UPDATE stacks SET next_nonce = next_nonce + ? WHERE stack = ? RETURNING next_nonce")
-                .bind(to_sql(NONCE_BLOCK)?)
-                .bind(stack.as_bytes().to_vec())
-                .fetch_optional(&self.pool)
-                .await?
-                .ok_or_else(|| JournalError::Corrupt(format!("stack {stack} is not in it")))?;
-        let end = from_sql(row.try_get("next_nonce")?)?;
+        let block = to_sql(NONCE_BLOCK)?;
+        let sql = "UPDATE stacks SET next_nonce = next_nonce + ? WHERE stack = ? RETURNING next_nonce";
+        let write = move |tx: &Connection| {
+            tx.query_row(sql, params![block, stack.as_bytes()], |row| row.get(0)).optional()
+        };
+        let end = self.writer.durably(write).await?;
+        let end = end.ok_or_else(|| JournalError::Corrupt(format!("stack {stack} is not in it")))?;
+        let end = from_sql(end)?;
         Ok(end.saturating_sub(NONCE_BLOCK)..end)
     }
 
     pub async fn history(&self, stack: Address, node: NodeId) -> Result<History, JournalError> {
-        let of_channel = |query: &'static str| {
-            Ok::<_, JournalError>(sqlx::query(query).bind(stack.as_bytes().to_vec()).bind(to_sql(node.0)?))
-        };
-        let receipts =
-            of_channel("SELECT count, receipt FROM receipts WHERE stack = ? AND node = ? ORDER BY count")?
-                .fetch_all(&self.pool)
-                .await?;
-        let open =
-            of_channel("SELECT * FROM requests WHERE stack = ? AND node = ?")?.fetch_all(&self.pool).await?;
-        let ended = of_channel("SELECT reason FROM endings WHERE stack = ? AND node = ?")?
-            .fetch_optional(&self.pool)
-            .await?;
-        let mut history = History {
-            receipts: Vec::new(),
-            open: open.iter().map(open_request).collect::<Result<_, _>>()?,
-            ended: ended.map(|row| row.try_get("reason")).transpose()?,
-        };
-        for (row, next) in receipts.iter().zip(1u64..) {
-            let receipt = receipt(row)?;
-            if receipt.message.count == next {
-                history.receipts.push(receipt);
-            } else {
-                // One before it was lost. The node gives both again.
-                history.open.push(checked_before(&receipt.message));
-            }
-        }
-        Ok(history)
+        let node = to_sql(node.0)?;
+        self.readers.read(move |connection| history(connection, stack, node)).await
     }
 
     /// The receipt of a request, if it was settled.
@@ -319,16 +268,15 @@ impl Journal {
         node: NodeId,
         request_hash: Hash32,
     ) -> Result<Option<Signed<Receipt>>, JournalError> {
-        let rows = sqlx::query(
-            "SELECT receipt FROM receipts WHERE stack = ? AND node = ? AND instr(receipt, ?) > 0
-             ORDER BY count DESC",
-        )
-        .bind(stack.as_bytes().to_vec())
-        .bind(to_sql(node.0)?)
-        .bind(request_hash.as_bytes().to_vec())
-        .fetch_all(&self.pool)
-        .await?;
-        let receipts: Vec<Signed<Receipt>> = rows.iter().map(receipt).collect::<Result<_, _>>()?;
+        let node = to_sql(node.0)?;
+        let sql = "SELECT receipt FROM receipts WHERE stack = ? AND node = ? AND instr(receipt, ?) > 0
+                   ORDER BY count DESC";
+        let read = move |connection: &Connection| {
+            let mut rows = connection.prepare(sql)?;
+            let holding = params![stack.as_bytes(), node, request_hash.as_bytes()];
+            rows.query_and_then(holding, receipt)?.collect::<Result<Vec<_>, _>>()
+        };
+        let receipts: Vec<Signed<Receipt>> = self.readers.read(read).await?;
         Ok(receipts.into_iter().find(|receipt| receipt.message.request_hash == request_hash))
     }
 
@@ -338,12 +286,11 @@ impl Journal {
         stack: Address,
         limit: u32,
     ) -> Result<Vec<Signed<Receipt>>, JournalError> {
-        let rows = sqlx::query("SELECT receipt FROM receipts WHERE stack = ? ORDER BY count DESC LIMIT ?")
-            .bind(stack.as_bytes().to_vec())
-            .bind(i64::from(limit))
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter().map(receipt).collect()
+        let sql = "SELECT receipt FROM receipts WHERE stack = ? ORDER BY count DESC LIMIT ?";
+        let read = move |connection: &Connection| {
+            connection.prepare(sql)?.query_and_then(params![stack.as_bytes(), limit], receipt)?.collect()
+        };
+        self.readers.read(read).await
     }
 
     /// Keeps a request and the voucher that travels with it; returns when they are safe from a crash of this
@@ -417,22 +364,63 @@ async fn lock_file(path: &Path) -> Result<File, JournalError> {
     Err(JournalError::InUse { path: path.display().to_string() })
 }
 
-fn receipt(row: &SqliteRow) -> Result<Signed<Receipt>, JournalError> {
-    let bytes: &[u8] = row.try_get("receipt")?;
-    bcs::from_bytes(bytes).map_err(|error| JournalError::Corrupt(error.to_string()))
+/// The connection that writes.
+fn connect(path: &Path) -> Result<Connection, JournalError> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.execute_batch(SCHEMA)?;
+    for (column, statement) in ADDED {
+        let known = "SELECT COUNT(*) FROM pragma_table_info('requests') WHERE name = ?";
+        if connection.query_row(known, [column], |row| row.get::<_, i64>(0))? == 0 {
+            connection.execute_batch(statement)?;
+        }
+    }
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    Ok(connection)
 }
 
-fn open_request(row: &SqliteRow) -> Result<OpenRequest, JournalError> {
-    let number = |column: &str| from_sql(row.try_get(column)?);
+fn history(connection: &Connection, stack: Address, node: i64) -> Result<History, JournalError> {
+    let channel = params![stack.as_bytes(), node];
+    let mut open = connection.prepare("SELECT * FROM requests WHERE stack = ? AND node = ?")?;
+    let ended = "SELECT reason FROM endings WHERE stack = ? AND node = ?";
+    let mut history = History {
+        receipts: Vec::new(),
+        open: open.query_and_then(channel, open_request)?.collect::<Result<_, _>>()?,
+        ended: connection.query_row(ended, channel, |row| row.get(0)).optional()?,
+    };
+    let in_order = "SELECT receipt FROM receipts WHERE stack = ? AND node = ? ORDER BY count";
+    let mut receipts = connection.prepare(in_order)?;
+    for (receipt, next) in receipts.query_and_then(channel, receipt)?.zip(1u64..) {
+        let receipt = receipt?;
+        if receipt.message.count == next {
+            history.receipts.push(receipt);
+        } else {
+            // One before it was lost. The node gives both again.
+            history.open.push(checked_before(&receipt.message));
+        }
+    }
+    Ok(history)
+}
+
+fn receipt(row: &Row<'_>) -> Result<Signed<Receipt>, JournalError> {
+    let corrupt = |error: &dyn std::fmt::Display| JournalError::Corrupt(error.to_string());
+    let bytes = row.get_ref("receipt")?.as_blob().map_err(|error| corrupt(&error))?;
+    bcs::from_bytes(bytes).map_err(|error| corrupt(&error))
+}
+
+fn open_request(row: &Row<'_>) -> Result<OpenRequest, JournalError> {
+    let number = |column| from_sql(row.get(column)?);
     Ok(OpenRequest {
-        request_hash: hash(row.try_get("request_hash")?)?,
+        request_hash: Hash32(row.get("request_hash")?),
         max_units: Units(number("max_units")?),
         bounds: Bounds {
             input: number("input_max")?,
             output: number("output_max")?,
             unseen: number("unseen_max")?,
         },
-        refused: row.try_get("refused")?,
+        refused: row.get("refused")?,
     })
 }
 
@@ -453,8 +441,4 @@ fn from_sql(value: i64) -> Result<u64, JournalError> {
 
 fn address(bytes: &[u8]) -> Result<Address, JournalError> {
     Address::from_bytes(bytes).map_err(|error| JournalError::Corrupt(error.to_string()))
-}
-
-fn hash(bytes: &[u8]) -> Result<Hash32, JournalError> {
-    bytes.try_into().map(Hash32).map_err(|_| JournalError::Corrupt("a hash of another length".into()))
 }

@@ -7,6 +7,7 @@ use crate::plan::Director;
 use crate::shrink::shrink;
 use crate::world::{Outcome, World};
 use atoma_contract::auditor::Violation;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Steps of one play, the overture apart.
 pub const STEPS_A_PLAY: u64 = 400;
@@ -82,17 +83,19 @@ pub fn replay(steps: &[Step]) -> Result<(), Violation> {
     checker.end(&world, clock_ms, epoch)
 }
 
-/// Plays `ops` steps in plays of their own seeds, from `seed` on, on all cores.
+/// Plays `ops` steps in plays of their own seeds, from `seed` on, on all cores. `progress` hears after each play how
+/// many of how many are done.
 #[must_use]
-pub fn run(ops: u64, seed: u64) -> Report {
+pub fn run(ops: u64, seed: u64, progress: &(impl Fn(u64, u64) + Sync)) -> Report {
     let plays = ops.div_ceil(STEPS_A_PLAY);
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
     let threads = u64::try_from(threads).unwrap_or(1).min(plays).max(1);
     let shares = (0..threads).map(|thread| (thread..plays).step_by(usize::try_from(threads).unwrap_or(1)));
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
+    let next = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, plays);
     let reports: Vec<Report> = std::thread::scope(|scope| {
         let threads: Vec<_> = shares
-            .map(|share| scope.spawn(|| some(share.map(|play| seed.wrapping_add(play)), &stop)))
+            .map(|share| scope.spawn(|| some(share.map(|play| seed.wrapping_add(play)), &stop, &next)))
             .collect();
         threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
     });
@@ -106,10 +109,10 @@ pub fn run(ops: u64, seed: u64) -> Report {
     whole
 }
 
-fn some(seeds: impl Iterator<Item = u64>, stop: &std::sync::atomic::AtomicBool) -> Report {
+fn some(seeds: impl Iterator<Item = u64>, stop: &AtomicBool, next: &impl Fn()) -> Report {
     let mut report = Report::default();
     for seed in seeds {
-        if stop.load(std::sync::atomic::Ordering::Relaxed) {
+        if stop.load(Ordering::Relaxed) {
             break;
         }
         match play(seed, STEPS_A_PLAY) {
@@ -117,9 +120,10 @@ fn some(seeds: impl Iterator<Item = u64>, stop: &std::sync::atomic::AtomicBool) 
                 report.plays += 1;
                 report.steps += u64::try_from(play.steps.len()).unwrap_or(0);
                 report.coverage.merge(&play.coverage);
+                next();
             }
             Err((violation, steps)) => {
-                stop.store(true, std::sync::atomic::Ordering::Relaxed);
+                stop.store(true, Ordering::Relaxed);
                 report.failure = Some(smallest(seed, violation, &steps));
                 break;
             }

@@ -80,9 +80,16 @@ pub fn play(world: &mut World, step: &Step) -> Option<Cost> {
 
 /// The whole page, with what [`grow`] counted.
 pub fn page(growth: &[Growth]) -> String {
+    let (plays, entries) = entries();
     let mut page = INTRODUCTION.to_owned();
+    let _ = writeln!(
+        page,
+        "\nPlayed were the seeds 1 to {plays}, {STEPS_A_PLAY} steps each (at least {PLAYS} seeds, and more until every\n\
+         entry point was reached). *Calls* counts those of them that did something: what aborted, and what found\n\
+         nothing to do, is left out."
+    );
     let _ = writeln!(page, "\n| entry point | calls | {HEADINGS} |\n|---|{}", "--:|".repeat(9));
-    for (entry, costs) in &entries() {
+    for (entry, costs) in &entries {
         let columns: Vec<Vec<i64>> =
             (0..8).map(|at| costs.iter().map(|cost| cost.columns()[at]).collect()).collect();
         let cells: Vec<String> = columns.into_iter().map(typical).collect();
@@ -100,14 +107,16 @@ pub fn page(growth: &[Growth]) -> String {
     page
 }
 
-/// Every call of every entry point that succeeded in the plays.
-fn entries() -> BTreeMap<&'static str, Vec<Cost>> {
+/// How many plays there were, and every call of every entry point that did something in them.
+fn entries() -> (u64, BTreeMap<&'static str, Vec<Cost>>) {
     let mut entries: BTreeMap<&'static str, Vec<Cost>> = BTreeMap::new();
     let all = coverage::entries();
+    let mut plays = 0;
     for seed in 1..=PLAYS_MAX {
         if seed > PLAYS && all.iter().all(|entry| entries.contains_key(entry)) {
             break;
         }
+        plays = seed;
         let mut director = Director::new(seed);
         for _ in 0..STEPS_A_PLAY {
             let step = director.next();
@@ -117,7 +126,7 @@ fn entries() -> BTreeMap<&'static str, Vec<Cost>> {
             }
         }
     }
-    entries
+    (plays, entries)
 }
 
 /// The median and, if it is another, the most.

@@ -2,7 +2,6 @@
 //! them.
 
 use crate::Result;
-use crate::limits::ensure;
 use atoma_types::Amount;
 use atoma_types::onchain::{Abort, Params, Task};
 
@@ -103,92 +102,139 @@ pub fn devnet() -> Params {
 
 /// Aborts unless the parameters are within the bounds that no administrator can leave.
 pub fn check(params: &Params) -> Result {
-    check_windows(params)?;
-    check_amounts(params)?;
-    check_rates(params)?;
-    ensure(params.hold_ms >= hold_min_ms(params), Abort::BadParams)?;
-    check_exit(params)?;
-    check_safety(params)
+    violated(params).map_or(Ok(()), |_| Err(Abort::BadParams))
 }
 
 /// Aborts unless `params` may follow `before`: the unit never changes; exit and timelock never get shorter,
 /// because what was bought under the longer ones may still be running.
 pub fn check_change(before: &Params, params: &Params) -> Result {
-    ensure(params.unit_ms == before.unit_ms, Abort::BadParams)?;
-    ensure(params.exit_ms >= before.exit_ms, Abort::BadParams)?;
-    ensure(params.timelock_ms >= before.timelock_ms, Abort::BadParams)
+    violated_change(before, params).map_or(Ok(()), |_| Err(Abort::BadParams))
 }
 
-fn check_windows(params: &Params) -> Result {
-    ensure(params.unit_ms >= 1 && params.unit_ms <= WINDOW_MS_MAX, Abort::BadParams)?;
-    let unit_ms = params.unit_ms;
-    check_window(params.stack_life_ms, unit_ms)?;
-    check_window(params.close_delay_ms, unit_ms)?;
-    check_window(params.exit_ms, unit_ms)?;
-    check_window(params.reveal_ms, unit_ms)?;
-    check_window(params.commit_ms, unit_ms)?;
-    check_window(params.verdict_ms, unit_ms)?;
-    check_window(params.grace_ms, unit_ms)?;
-    check_window(params.challenge_ms, unit_ms)?;
-    check_window(params.hold_ms, unit_ms)?;
-    check_window(params.dispute_window_ms, unit_ms)?;
-    check_window(params.answer_window_ms, unit_ms)?;
-    check_window(params.body_window_ms, unit_ms)?;
-    check_window(params.queue_max_ms, unit_ms)?;
-    check_window(params.timelock_ms, unit_ms)?;
+/// The first rule that the parameters break, in words for whoever set them.
+pub fn violated(params: &Params) -> Option<String> {
+    check_rules(params).err()
+}
+
+/// The same for the rules of a change.
+pub fn violated_change(before: &Params, params: &Params) -> Option<String> {
+    check_change_rules(before, params).err()
+}
+
+/// What a rule says, if it is broken.
+type Rule = std::result::Result<(), String>;
+
+fn rule(holds: bool, says: impl FnOnce() -> String) -> Rule {
+    if holds { Ok(()) } else { Err(says()) }
+}
+
+fn check_rules(params: &Params) -> Rule {
+    check_windows(params)?;
+    check_amounts(params)?;
+    check_rates(params)?;
+    check_at_least(("hold_ms", params.hold_ms), HOLD_MIN, hold_min_ms(params))?;
+    check_exit(params)?;
+    check_safety(params)
+}
+
+fn check_change_rules(before: &Params, params: &Params) -> Rule {
+    let unit_ms = before.unit_ms;
+    rule(params.unit_ms == unit_ms, || format!("unit_ms never changes: it is {unit_ms}"))?;
+    let never_shorter = |name, before_ms, ms| {
+        rule(ms >= before_ms, || {
+            format!("{name} never gets shorter: it is {before_ms}, and {ms} is asked for")
+        })
+    };
+    never_shorter("exit_ms", before.exit_ms, params.exit_ms)?;
+    never_shorter("timelock_ms", before.timelock_ms, params.timelock_ms)
+}
+
+fn check_windows(params: &Params) -> Rule {
+    check_range("unit_ms", params.unit_ms, 1..=WINDOW_MS_MAX)?;
+    let windows = [
+        ("stack_life_ms", params.stack_life_ms),
+        ("close_delay_ms", params.close_delay_ms),
+        ("exit_ms", params.exit_ms),
+        ("reveal_ms", params.reveal_ms),
+        ("commit_ms", params.commit_ms),
+        ("verdict_ms", params.verdict_ms),
+        ("grace_ms", params.grace_ms),
+        ("challenge_ms", params.challenge_ms),
+        ("hold_ms", params.hold_ms),
+        ("dispute_window_ms", params.dispute_window_ms),
+        ("answer_window_ms", params.answer_window_ms),
+        ("body_window_ms", params.body_window_ms),
+        ("queue_max_ms", params.queue_max_ms),
+        ("timelock_ms", params.timelock_ms),
+    ];
+    for (name, window_ms) in windows {
+        check_range(name, window_ms, 1..=WINDOW_MS_MAX)?;
+        let unit_ms = params.unit_ms;
+        rule(window_ms.is_multiple_of(unit_ms), || {
+            format!("{name} must be a multiple of unit_ms = {unit_ms}, and is {window_ms}")
+        })?;
+    }
     // Rates, not windows: any number of ms.
-    ensure((1..=BEAT_MS_MAX).contains(&params.beat_min_ms), Abort::BadParams)?;
-    check_window(params.answer_interval_max_ms, 1)?;
+    check_range("beat_min_ms", params.beat_min_ms, 1..=BEAT_MS_MAX)?;
     // A node at a longer interval could never be disputed.
-    ensure(params.answer_interval_max_ms <= params.queue_max_ms, Abort::BadParams)?;
-    ensure(params.close_delay_ms >= params.dispute_window_ms, Abort::BadParams)?;
-    ensure(params.timelock_ms >= params.stack_life_ms + params.exit_ms, Abort::BadParams)
+    check_range("answer_interval_max_ms", params.answer_interval_max_ms, 1..=params.queue_max_ms)?;
+    check_at_least(("close_delay_ms", params.close_delay_ms), "dispute_window_ms", params.dispute_window_ms)?;
+    let least_ms = params.stack_life_ms + params.exit_ms;
+    check_at_least(("timelock_ms", params.timelock_ms), "stack_life_ms + exit_ms", least_ms)
 }
 
-/// A positive multiple of `unit_ms` of at most [`WINDOW_MS_MAX`].
-fn check_window(window_ms: u64, unit_ms: u64) -> Result {
-    ensure((1..=WINDOW_MS_MAX).contains(&window_ms) && window_ms.is_multiple_of(unit_ms), Abort::BadParams)
-}
-
-fn check_amounts(params: &Params) -> Result {
-    check_amount(params.min_collateral)?;
-    check_amount(params.weight_cap)?;
-    check_amount(params.registration_fee)?;
-    check_amount(params.open_fee)?;
-    check_amount(params.bond)?;
-    check_amount(params.answer_fee)?;
-    check_amount(params.resolve_fee)?;
-    check_amount(params.min_claim)?;
-    check_amount(params.compensation_max)?;
-    check_amount(params.verifier_pay_min)?;
-    ensure(!params.min_collateral.is_zero(), Abort::BadParams)?;
-    ensure(params.weight_cap >= params.min_collateral, Abort::BadParams)?;
+fn check_amounts(params: &Params) -> Rule {
+    let amounts = [
+        ("min_collateral", params.min_collateral, 1),
+        ("weight_cap", params.weight_cap, 0),
+        ("registration_fee", params.registration_fee, 0),
+        ("open_fee", params.open_fee, 0),
+        ("bond", params.bond, 0),
+        ("answer_fee", params.answer_fee, 0),
+        ("resolve_fee", params.resolve_fee, 0),
+        ("min_claim", params.min_claim, 0),
+        ("compensation_max", params.compensation_max, 0),
+        ("verifier_pay_min", params.verifier_pay_min, 0),
+    ];
+    for (name, amount, least) in amounts {
+        check_range(name, amount.0, least..=AMOUNT_MAX)?;
+    }
     // So that a task's own minimum, at most [`AMOUNT_MAX`], can be scaled.
-    ensure(params.weight_cap.0 <= WEIGHT_CAP_TIMES_MAX * params.min_collateral.0, Abort::BadParams)?;
-    ensure(params.compensation_max <= params.min_collateral, Abort::BadParams)
+    let least = params.min_collateral.0;
+    check_range("weight_cap", params.weight_cap.0, least..=WEIGHT_CAP_TIMES_MAX * least)?;
+    check_range("compensation_max", params.compensation_max.0, 0..=least)
 }
 
-fn check_amount(amount: Amount) -> Result {
-    ensure(amount.0 <= AMOUNT_MAX, Abort::BadParams)
+fn check_rates(params: &Params) -> Rule {
+    check_range("fraud_permille", params.fraud_permille, 500..=1_000)?;
+    check_range("timeout_permille", params.timeout_permille, 0..=1_000)?;
+    check_range("verdict_permille", params.verdict_permille, 0..=1_000)?;
+    check_range("no_commit_permille", params.no_commit_permille, 0..=1_000)?;
+    check_range("burn_permille", params.burn_permille, 500..=1_000)?;
+    check_range("compensation_times", params.compensation_times, 0..=10)?;
+    check_range("p_min_ppb", params.p_min_ppb, 1_000_000..=PPB)?;
+    check_range("p_stat_ppb", params.p_stat_ppb, 1_000_000..=PPB)?;
+    check_range("cost_permille", params.cost_permille, 1..=COST_PERMILLE_MAX)?;
+    check_range("collusion_permille", params.collusion_permille, 0..=500)?;
+    check_range("safety_permille", params.safety_permille, 0..=SAFETY_PERMILLE_MAX)?;
+    check_range("verifiers", params.verifiers, 1..=VERIFIERS_MAX)?;
+    check_range("records", params.records, 1..=RECORDS_MAX)?;
+    check_range("min_verifiers", params.min_verifiers, params.verifiers + VERIFIERS_SPARE..=AMOUNT_MAX)
 }
 
-fn check_rates(params: &Params) -> Result {
-    ensure(params.fraud_permille >= 500 && params.fraud_permille <= 1_000, Abort::BadParams)?;
-    ensure(params.timeout_permille <= 1_000, Abort::BadParams)?;
-    ensure(params.verdict_permille <= 1_000, Abort::BadParams)?;
-    ensure(params.no_commit_permille <= 1_000, Abort::BadParams)?;
-    ensure(params.burn_permille >= 500 && params.burn_permille <= 1_000, Abort::BadParams)?;
-    ensure(params.compensation_times <= 10, Abort::BadParams)?;
-    ensure(params.p_min_ppb >= 1_000_000 && params.p_min_ppb <= PPB, Abort::BadParams)?;
-    ensure(params.p_stat_ppb >= 1_000_000 && params.p_stat_ppb <= PPB, Abort::BadParams)?;
-    ensure(params.cost_permille >= 1 && params.cost_permille <= COST_PERMILLE_MAX, Abort::BadParams)?;
-    ensure(params.collusion_permille <= 500, Abort::BadParams)?;
-    ensure(params.safety_permille <= SAFETY_PERMILLE_MAX, Abort::BadParams)?;
-    ensure(params.verifiers >= 1 && params.verifiers <= VERIFIERS_MAX, Abort::BadParams)?;
-    ensure(params.records >= 1 && params.records <= RECORDS_MAX, Abort::BadParams)?;
-    ensure(params.min_verifiers >= params.verifiers + VERIFIERS_SPARE, Abort::BadParams)?;
-    ensure(params.min_verifiers <= AMOUNT_MAX, Abort::BadParams)
+fn check_range(name: &str, value: u64, range: std::ops::RangeInclusive<u64>) -> Rule {
+    rule(range.contains(&value), || {
+        format!("{name} must be from {} to {}, and is {value}", range.start(), range.end())
+    })
 }
+
+fn check_at_least((name, value): (&str, u64), sum: &str, least: u64) -> Rule {
+    rule(value >= least, || format!("{name} must be at least {sum} = {least}, and is {value}"))
+}
+
+const HOLD_MIN: &str = "challenge_ms + 2·(reveal_ms + 2·commit_ms + verdict_ms + 4·grace_ms)";
+const EXIT_MIN: &str = "close_delay_ms + dispute_window_ms + queue_max_ms + answer_window_ms + body_window_ms + \
+                        2·hold_ms + 4·grace_ms";
 
 /// The shortest hold in which a challenge and both rounds of an audit end, each with graces and a replacement.
 /// Sums of a few windows, each at most [`WINDOW_MS_MAX`], stay far inside the range.
@@ -198,18 +244,24 @@ fn hold_min_ms(params: &Params) -> u64 {
 }
 
 /// Collateral stays until everything that can still end against the node has ended.
-fn check_exit(params: &Params) -> Result {
+fn check_exit(params: &Params) -> Rule {
     let disputes_ms =
         params.dispute_window_ms + params.queue_max_ms + params.answer_window_ms + params.body_window_ms;
     let longest_ms = params.close_delay_ms + disputes_ms + 2 * params.hold_ms + 4 * params.grace_ms;
-    ensure(params.exit_ms >= longest_ms, Abort::BadParams)
+    check_at_least(("exit_ms", params.exit_ms), EXIT_MIN, longest_ms)
 }
 
 /// The safety factor must make up for what colluding verifiers hide: `safety · q ≥ 1000 · (1 − r)`.
-fn check_safety(params: &Params) -> Result {
+fn check_safety(params: &Params) -> Rule {
     let honest_ppb = u128::from(PPB - params.collusion_permille * 1_000_000);
     let conviction_ppb = u128::from(conviction_ppb(params.collusion_permille, params.verifiers));
-    ensure(u128::from(params.safety_permille) * conviction_ppb >= 1_000 * honest_ppb, Abort::BadParams)
+    rule(u128::from(params.safety_permille) * conviction_ppb >= 1_000 * honest_ppb, || {
+        format!(
+            "safety_permille = {} does not make up for what {} colluding verifiers in a thousand hide (section 5 of \
+             docs/contract.md): raise it, or lower collusion_permille",
+            params.safety_permille, params.collusion_permille
+        )
+    })
 }
 
 /// The chance in parts of 10^9, rounded down, that a drawn cheat is convicted if a share r of the verifiers
@@ -278,6 +330,5 @@ fn scaled_cap(params: &Params, min_collateral: Amount) -> Result<Amount> {
 /// Aborts unless collateral stays long enough for the terms of a task at level 2, whose hold may be longer
 /// than the network's.
 pub(crate) fn check_terms(terms: &Params) -> Result {
-    check_exit(terms)?;
-    check_safety(terms)
+    check_exit(terms).and_then(|()| check_safety(terms)).map_err(|_| Abort::BadParams)
 }

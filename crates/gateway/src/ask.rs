@@ -97,7 +97,7 @@ impl Gateway {
         Ok(key)
     }
 
-    /// Rate, place, body, price and money, in this order: nothing is read for who may not ask.
+    /// Rate, place, route, body, price and money, in this order: nothing is read for who may not ask.
     async fn admit(
         &self,
         endpoint: Endpoint,
@@ -106,8 +106,8 @@ impl Gateway {
         body: Body,
     ) -> Result<Admitted, Refusal> {
         money::count_request(&key.owners(), Now::read()).map_err(|full| too_many(Rate::Requests, full))?;
-        let route = Route::of(headers)?;
         let place = self.place(key)?;
+        let route = Route::of(headers)?;
         let body = read_body(body).await?;
         let quote = self.session.quote(endpoint, &body).await?.routed(route, &body);
         let hold = self.hold(key, self.charged(quote.max_cost), quote.max_units.0).await?;

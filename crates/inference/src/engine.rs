@@ -26,11 +26,47 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Starts generating at most `output_limit` tokens over all choices. Fails at once if the queue is full.
     fn run(&self, prepared: Prepared, output_limit: u64) -> Result<Generation, EngineError>;
+
+    /// How busy it is. An engine that refuses in [`Self::run`] by itself need not say.
+    fn load(&self) -> Load {
+        Load::default()
+    }
+}
+
+/// How busy an engine is, as far as it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Whether it could serve anything now.
+    pub healthy: bool,
+    /// Requests at work in it, also those of others.
+    pub running: u64,
+    /// Requests that wait inside it.
+    pub waiting: u64,
+    /// Requests that it takes at once; `None` if that is not known.
+    pub capacity: Option<u64>,
+    /// Answers since the start for which it claimed more than was possible, and was paid less.
+    pub overstated: u64,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self { healthy: true, running: 0, waiting: 0, capacity: None, overstated: 0 }
+    }
+}
+
+impl Load {
+    /// Whether one more request would be too many.
+    pub fn is_full(&self) -> bool {
+        self.capacity.is_some_and(|capacity| self.running >= capacity)
+    }
 }
 
 /// A parsed and admitted request: what a node must know before it spends anything.
 pub struct Prepared {
+    /// The most that the input can count.
     pub input_tokens: u64,
+    /// What the input counts if the answer is broken off before its engine told.
+    pub input_tokens_broken_off: u64,
     /// What the body asks for over all its choices, if it says.
     pub max_output_tokens: Option<u64>,
     pub stream: bool,
@@ -38,14 +74,26 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// `payload` is whatever the engine that made it needs to run it.
+    /// Input of an exact count; `payload` is whatever the engine that made it needs to run it.
     pub fn new(
         input_tokens: u64,
         max_output_tokens: Option<u64>,
         stream: bool,
         payload: impl Any + Send,
     ) -> Self {
-        Self { input_tokens, max_output_tokens, stream, payload: Box::new(payload) }
+        Self {
+            input_tokens,
+            input_tokens_broken_off: input_tokens,
+            max_output_tokens,
+            stream,
+            payload: Box::new(payload),
+        }
+    }
+
+    /// For engines of which only the end of an answer tells the input's exact count.
+    #[must_use]
+    pub fn broken_off_at(self, input_tokens: u64) -> Self {
+        Self { input_tokens_broken_off: input_tokens.min(self.input_tokens), ..self }
     }
 
     pub fn payload<T: Any>(&self) -> Option<&T> {
@@ -86,6 +134,9 @@ pub enum EngineError {
     /// The queue is full; try again later or elsewhere.
     #[error("the engine is busy and its queue is full, try again in {} s", .retry_after.as_secs())]
     Overloaded { retry_after: Duration },
+    /// Nothing that could serve can be reached.
+    #[error("the engine cannot be reached now, try again in {} s", .retry_after.as_secs())]
+    Unavailable { retry_after: Duration },
     /// A fault of ours; the text is for the log, not for the client.
     #[error("the engine failed: {0}")]
     Internal(String),

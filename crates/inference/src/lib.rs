@@ -22,10 +22,11 @@ pub mod store;
 mod stream;
 mod template;
 mod tokenizer;
+pub mod upstream;
 
 pub use digest::Work;
 pub use engine::{
-    Endpoint, Engine, EngineError, Frame, Generation, GenerationSink, Outcome, Prepared, Summary,
+    Endpoint, Engine, EngineError, Frame, Generation, GenerationSink, Load, Outcome, Prepared, Summary,
 };
 pub use gguf::GgufError;
 pub use model::ModelError;

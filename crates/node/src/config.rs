@@ -1,5 +1,6 @@
 //! What an operator may set. Read once, checked once; a bad value is one line that names it.
 
+use atoma_inference::upstream::{UpstreamConfig, UpstreamError};
 use atoma_types::onchain::Deployment;
 use atoma_types::{NodeId, TaskId};
 use serde::Deserialize;
@@ -19,6 +20,8 @@ pub enum ConfigError {
     Syntax { path: PathBuf, reason: String },
     #[error("{field} {reason}")]
     Value { field: &'static str, reason: &'static str },
+    #[error(transparent)]
+    Engine(#[from] UpstreamError),
 }
 
 /// A node's configuration.
@@ -38,12 +41,44 @@ pub struct NodeConfig {
     pub wallet: PathBuf,
     /// Where the market is; left out, the caller says it.
     pub deployment: Option<Deployment>,
+    /// What answers; left out, the reference engine with its small model.
+    #[serde(default)]
+    pub engines: Vec<EngineConfig>,
     #[serde(default)]
     pub admission: Admission,
     #[serde(default)]
     pub settle: Settle,
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// One model and what runs it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum EngineConfig {
+    /// Servers that speak OpenAI's protocol.
+    Upstream(Box<UpstreamConfig>),
+    /// A GGUF model of the model store, in this process, reproducible to the bit.
+    Reference(StoredModel),
+    /// A model of the model store that embeds texts, in this process.
+    Minilm(StoredModel),
+}
+
+/// A model by its name in the model store.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredModel {
+    pub model: String,
+}
+
+impl EngineConfig {
+    /// The model's label in the market.
+    pub fn model(&self) -> &str {
+        match self {
+            Self::Upstream(config) => &config.model,
+            Self::Reference(stored) | Self::Minilm(stored) => &stored.model,
+        }
+    }
 }
 
 /// How many requests run, and how many wait for how long.
@@ -147,6 +182,7 @@ impl NodeConfig {
             receipt_key: dir.join("receipt.key"),
             wallet: dir.join("wallet.key"),
             deployment: None,
+            engines: Vec::new(),
             admission: Admission::default(),
             settle: Settle { every_ms: 50, min_amount: 0, ..Settle::default() },
             limits: Limits::default(),
@@ -169,6 +205,14 @@ impl NodeConfig {
         }
         if self.tasks.is_empty() {
             return value("tasks", "must name at least one task");
+        }
+        for (index, engine) in self.engines.iter().enumerate() {
+            if self.engines.iter().take(index).any(|other| other.model() == engine.model()) {
+                return value("engines", "must not name a model twice");
+            }
+            if let EngineConfig::Upstream(upstream) = engine {
+                upstream.check()?;
+            }
         }
         if self.admission.concurrent == 0 || self.admission.concurrent > 1_024 {
             return value("admission.concurrent", "must be 1 to 1024");
@@ -239,7 +283,7 @@ impl Limits {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
     use super::*;
 
     fn load(text: &str) -> Result<NodeConfig, ConfigError> {
@@ -256,6 +300,37 @@ mod tests {
         assert_eq!(config.admission.concurrent, 8);
     }
 
+    /// Everything in the example that is commented out, taken at its word, is what holds without it.
+    #[test]
+    fn the_example_shows_every_engine() {
+        let example = include_str!("../node.example.toml");
+        let (_, engines) = example.split_once("# --- engines ---").unwrap();
+        let (engines, _) = engines.split_once("# --- end of engines ---").unwrap();
+        let engines: String =
+            engines.lines().map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
+        let base = "node = 1\ntasks = [1]\njournal = 'j'\nreceipt_key = 'k'\nwallet = 'w'\n";
+        let config = load(&format!("{base}{engines}")).unwrap();
+        let kinds: Vec<&str> = config.engines.iter().map(EngineConfig::model).collect();
+        assert_eq!(kinds, ["llama-3.3-70b", "smollm2-135m-instruct", "all-minilm-l6-v2"]);
+        let EngineConfig::Upstream(upstream) = &config.engines[0] else { panic!("{:?}", config.engines[0]) };
+        let defaults = atoma_inference::upstream::UpstreamLimits::default();
+        assert_eq!(format!("{:?}", upstream.limits), format!("{defaults:?}"));
+        assert_eq!(upstream.endpoints.len(), 2);
+    }
+
+    /// The guide's examples, as they stand there.
+    #[test]
+    fn the_guides_engines_load() {
+        let guide = include_str!("../../../docs/engines.md");
+        let base = "node = 1\ntasks = [1]\njournal = 'j'\nreceipt_key = 'k'\nwallet = 'w'\n";
+        let examples: Vec<&str> =
+            guide.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(examples.len() >= 6);
+        for example in examples {
+            assert!(!load(&format!("{base}{example}")).unwrap().engines.is_empty(), "{example}");
+        }
+    }
+
     #[test]
     fn bad_values_are_one_line_each() {
         let base = "node = 1\ntasks = [1]\njournal = 'j'\nreceipt_key = 'k'\nwallet = 'w'\n";
@@ -265,6 +340,13 @@ mod tests {
             format!("{base}nonsense = 1\n"),
             base.replace("node = 1", "node = 0"),
             base.replace("[1]", "[]"),
+            format!("{base}[[engines]]\nkind = 'other'\n"),
+            format!("{base}[[engines]]\nkind = 'reference'\nmodel = 'm'\nnonsense = 1\n"),
+            format!("{base}[[engines]]\nkind = 'upstream'\nmodel = 'm'\nreplicas = []\ncontext_tokens = 9\n"),
+            format!(
+                "{base}[[engines]]\nkind = 'upstream'\nmodel = 'm'\nreplicas = ['http://a']\ncontext_tokens = 9\nendpoints = ['chat']\n"
+            ),
+            format!("{base}{0}{0}", "[[engines]]\nkind = 'reference'\nmodel = 'm'\n"),
             format!("{base}[admission]\nconcurrent = 0\n"),
             format!("{base}[limits]\nbody_bytes = 999999999\n"),
             format!("{base}[limits]\nbodies = 0\n"),

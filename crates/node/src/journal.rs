@@ -1,31 +1,35 @@
-//! What must survive a crash, in one SQLite file that one task writes.
+//! What must survive a crash, in one SQLite file that one thread writes.
 //!
-//! Everything queued is committed together (group commit). A commit is in the operating system's hands when
-//! it is acknowledged, so killing the process loses nothing; the write-ahead log is synced to the disk at
-//! most `SYNC_WITHIN` later, which is what a power failure may lose. Whoever must write without waiting,
-//! in order, or from a destructor takes a [`Slot`] beforehand.
+//! Everything queued is committed together (group commit), as soon as somebody waits for some of it and at most
+//! `LINGER` later. A commit is in the operating system's hands when it is acknowledged, so killing the process
+//! loses nothing; the write-ahead log is synced to the disk at most `SYNC_WITHIN` later, which is what a power
+//! failure may lose. Whoever must write without waiting, in order, or from a destructor takes a [`Slot`]
+//! beforehand.
 
 mod open;
 mod read;
+mod sync;
 mod write;
 
 pub use open::OpenError;
 pub(crate) use open::{Boot, Identity, Opened};
 pub(crate) use read::Kept;
+pub(crate) use write::Writer;
 
 use crate::ledger::Terms;
+use atoma_sqlite::{Place, Queue, Readers, Ticket};
 use atoma_types::{Address, Hash32, Receipt, Signed, Voucher, wire::Authorization};
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use sqlx::SqlitePool;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 /// How long after its commit a row is safe from power failure.
 pub(crate) const SYNC_WITHIN: Duration = Duration::from_millis(10);
+/// How long a row that nobody waits for may wait for company.
+const LINGER: Duration = Duration::from_millis(5);
 /// Rows that may wait for the writer.
 const QUEUE: usize = 4_096;
 /// How long a caller waits for room in the queue.
@@ -97,6 +101,7 @@ pub(crate) struct FullRecord {
     pub(crate) output_ids: Vec<Vec<u32>>,
 }
 
+#[derive(Debug)]
 struct Job {
     entry: Entry,
     done: oneshot::Sender<Result<(), JournalError>>,
@@ -104,18 +109,20 @@ struct Job {
 
 /// A place in the writer's queue. Sending through it never waits, so order under a lock is order on disk.
 #[derive(Debug)]
-pub(crate) struct Slot(mpsc::OwnedPermit<Job>);
+pub(crate) struct Slot(Place<Job>);
 
-/// Resolves when the row is committed. Dropping it does not undo the write.
+/// Resolves when the row is committed. Dropping it does not undo the write, which then is in no hurry.
 #[must_use = "await it before telling anybody"]
 #[derive(Debug)]
-pub(crate) struct Written(oneshot::Receiver<Result<(), JournalError>>);
+pub(crate) struct Written {
+    ticket: Ticket<Job>,
+    done: oneshot::Receiver<Result<(), JournalError>>,
+}
 
 impl Slot {
     pub(crate) fn send(self, entry: Entry) -> Written {
-        let (done, written) = oneshot::channel();
-        self.0.send(Job { entry, done });
-        Written(written)
+        let (told, done) = oneshot::channel();
+        Written { ticket: self.0.send(Job { entry, done: told }), done }
     }
 }
 
@@ -124,15 +131,17 @@ impl IntoFuture for Written {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.0.await.unwrap_or(Err(JournalError::Closed)) })
+        let Self { ticket, done } = self;
+        ticket.hurry();
+        Box::pin(async move { done.await.unwrap_or(Err(JournalError::Closed)) })
     }
 }
 
 /// The handle to an open journal. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Journal {
-    queue: mpsc::Sender<Job>,
-    reader: SqlitePool,
+    queue: Queue<Job>,
+    readers: Readers,
     /// Held for as long as any handle lives, so that no second node opens the file.
     _lock: Arc<File>,
 }
@@ -140,9 +149,9 @@ pub(crate) struct Journal {
 impl Journal {
     /// Waits, within a bound, for a place in the queue.
     pub(crate) async fn slot(&self) -> Result<Slot, JournalError> {
-        match tokio::time::timeout(QUEUE_TIMEOUT, self.queue.clone().reserve_owned()).await {
-            Ok(Ok(permit)) => Ok(Slot(permit)),
-            Ok(Err(_)) => Err(JournalError::Closed),
+        match tokio::time::timeout(QUEUE_TIMEOUT, self.queue.place()).await {
+            Ok(Some(place)) => Ok(Slot(place)),
+            Ok(None) => Err(JournalError::Closed),
             Err(_) => Err(JournalError::Full),
         }
     }
@@ -152,13 +161,12 @@ impl Journal {
         self.slot().await?.send(entry).await
     }
 
-    /// Marks an orderly stop. Later writes belong to nobody; the writer ends with the last handle.
-    pub(crate) async fn close(self, writer: JoinHandle<()>) -> Result<(), JournalError> {
+    /// Marks an orderly stop, after which nothing is written.
+    pub(crate) async fn close(self, writer: Writer) -> Result<(), JournalError> {
         let marked = self.write(Entry::CleanStop).await;
-        self.reader.close().await;
-        drop(self.queue);
-        // Other handles (a connection still closing) may hold the queue open; they write nothing more.
-        let _ = tokio::time::timeout(Duration::from_secs(1), writer).await;
+        self.readers.close();
+        self.queue.close();
+        writer.ended().await;
         marked
     }
 }

@@ -25,7 +25,9 @@ mod service;
 mod settle;
 
 pub use channels::RestoreChannelsError;
-pub use config::{Admission, BODY_BYTES_MAX, ConfigError, Limits, NodeConfig, Settle};
+pub use config::{
+    Admission, BODY_BYTES_MAX, ConfigError, EngineConfig, Limits, NodeConfig, Settle, StoredModel,
+};
 pub use http::{ChannelInfo, NodeInfo, TaskInfo};
 pub use journal::{JournalError, OpenError};
 pub use keys::{KeyError, load_key, load_or_create_key};

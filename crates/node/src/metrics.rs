@@ -1,5 +1,7 @@
 //! Counters in Prometheus' text format.
 
+use atoma_inference::Load;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -86,6 +88,23 @@ impl Metrics {
         write_metric(&mut out, "atoma_node_unsettled_units", "gauge", unsettled, gauges.unsettled_units);
         out
     }
+}
+
+/// What each model's engine says of itself.
+pub(crate) fn write_engines(out: &mut String, engines: &BTreeMap<&str, Load>) {
+    let mut series = |name: &str, kind: &str, help: &str, value: fn(&Load) -> u64| {
+        let _ =
+            write!(out, "# HELP atoma_node_engine_{name} {help}\n# TYPE atoma_node_engine_{name} {kind}\n");
+        for (model, load) in engines {
+            let model = model.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = writeln!(out, "atoma_node_engine_{name}{{model=\"{model}\"}} {}", value(load));
+        }
+    };
+    series("healthy", "gauge", "Whether the engine can be reached.", |load| load.healthy.into());
+    series("running", "gauge", "Requests at work in the engine.", |load| load.running);
+    series("waiting", "gauge", "Requests that wait in the engine.", |load| load.waiting);
+    let help = "Answers for which the engine claimed more than was possible.";
+    series("overstated_total", "counter", help, |load| load.overstated);
 }
 
 fn write_metric(out: &mut String, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {

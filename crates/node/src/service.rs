@@ -5,7 +5,7 @@ use crate::clock::{Clock, wall_ms};
 use crate::config::{Admission, ConfigError, NodeConfig};
 use crate::gate::Gate;
 use crate::http::{App, Bodies, Streams, router};
-use crate::journal::{Boot, Identity, Journal, JournalError, OpenError, Opened};
+use crate::journal::{Boot, Identity, Journal, JournalError, OpenError, Opened, Writer};
 use crate::market::Market;
 use crate::metrics::Metrics;
 use crate::settle::{SettleError, Settler};
@@ -89,7 +89,7 @@ pub struct NodeHandle {
     stop: CancellationToken,
     server: Option<JoinHandle<()>>,
     settler: Option<JoinHandle<Settler>>,
-    journal_writer: Option<JoinHandle<()>>,
+    journal_writer: Option<Writer>,
 }
 
 /// Starts a node: binds, checks itself against the chain, restores its books, serves. A node that is disabled
@@ -288,8 +288,8 @@ impl Drop for NodeHandle {
     fn drop(&mut self) {
         self.stop.cancel();
         self.app.streams.cut.cancel();
-        for task in [self.server.take(), self.journal_writer.take()].into_iter().flatten() {
-            task.abort();
+        if let Some(server) = self.server.take() {
+            server.abort();
         }
         if let Some(settler) = self.settler.take() {
             settler.abort();

@@ -55,7 +55,7 @@ struct Report {
 }
 
 pub(crate) async fn run(home: &Home, arguments: &Arguments) -> Result<ExitCode> {
-    let engine = super::model::reference_engine(home).await?;
+    let engine = super::model::reference_engine(home, super::model::DEFAULT).await?;
     let folder = home.folder(&format!("demo-{}", std::process::id()))?;
     let told = tell(engine, &folder, arguments.json).await;
     std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub(crate) async fn run(home: &Home, arguments: &Arguments) -> Result<()> {
     check_ports(arguments)?;
-    let engine = super::model::reference_engine(home).await?;
+    let engine = super::model::reference_engine(home, super::model::DEFAULT).await?;
     let model = engine.model().to_owned();
     let folder = Folder::new(home, arguments)?;
     let step = Step::start("starting the chain and the nodes");

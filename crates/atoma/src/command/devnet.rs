@@ -4,7 +4,7 @@ use crate::cli::Devnet as Arguments;
 use crate::home::Home;
 use crate::network;
 use crate::output::{self, say};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use atoma_types::Address;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -12,10 +12,17 @@ use std::path::Path;
 pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
     match arguments {
         Arguments::Run { port, ephemeral, reset, admin } => serve(home, port, ephemeral, reset, admin).await,
-        Arguments::Advance { seconds, network } => {
-            let chain = network::connect(home, &network).await?;
-            advance(&chain.deployment().rpc_url, seconds.saturating_mul(1_000)).await?;
-            say!("the chain's clock is at {} ms", chain.now_ms().await?);
+        Arguments::Advance { seconds, epochs, network } => {
+            let (chain, _) = network::reach(home, &network).await?;
+            let url = &chain.deployment().rpc_url;
+            if let Some(seconds) = seconds {
+                advance(url, seconds.saturating_mul(1_000)).await?;
+                say!("the chain's clock is at {} ms", chain.now_ms().await?);
+            }
+            if let Some(epochs) = epochs {
+                control(url, "epoch", &serde_json::json!({ "advance": epochs })).await?;
+                say!("the chain is in epoch {}", chain.present_epoch().await?.number);
+            }
             Ok(())
         }
     }
@@ -51,12 +58,21 @@ pub(crate) fn remove(store: &Path) -> Result<()> {
 
 /// Moves a devnet's clock forward.
 pub(crate) async fn advance(rpc_url: &str, milliseconds: u64) -> Result<()> {
-    let response = reqwest::Client::new()
-        .post(format!("{rpc_url}/devnet/v1/clock"))
-        .json(&serde_json::json!({ "advance_ms": milliseconds }))
-        .send()
-        .await
-        .context("the devnet does not answer")?;
-    response.error_for_status().context("only a devnet's clock can be moved")?;
-    Ok(())
+    control(rpc_url, "clock", &serde_json::json!({ "advance_ms": milliseconds })).await
+}
+
+/// Asks a devnet what a full node would not do.
+async fn control(rpc_url: &str, what: &str, request: &serde_json::Value) -> Result<()> {
+    let url = format!("{}/devnet/v1/{what}", rpc_url.trim_end_matches('/'));
+    let sent = reqwest::Client::new().post(url).json(request).send().await;
+    let response = sent.map_err(reqwest::Error::without_url).context("the devnet does not answer")?;
+    if response.status().is_success() {
+        return Ok(());
+    }
+    let status = response.status();
+    let answer: Option<serde_json::Value> = response.json().await.ok();
+    match answer.as_ref().and_then(|answer| answer["error"].as_str()) {
+        Some(error) => bail!("the devnet refuses: {error}"),
+        None => bail!("only a devnet's {what} can be moved, and this answers {status}"),
+    }
 }

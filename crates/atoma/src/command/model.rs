@@ -3,8 +3,10 @@
 use crate::cli::Model as Arguments;
 use crate::home::Home;
 use crate::output::{self, Step, say};
-use anyhow::Result;
+use anyhow::{Result, bail};
+use atoma_inference::upstream::UpstreamEngine;
 use atoma_inference::{Engine, ModelState, ModelStore, ReferenceConfig, ReferenceEngine, Sampling};
+use atoma_node::EngineConfig;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,14 +68,31 @@ fn state(state: ModelState) -> String {
     }
 }
 
+/// What a node serves with: the engines that it names, or the reference engine with its small model.
+pub(crate) async fn engines(home: &Home, configured: Vec<EngineConfig>) -> Result<Vec<Arc<dyn Engine>>> {
+    if configured.is_empty() {
+        return Ok(vec![reference_engine(home, DEFAULT).await?]);
+    }
+    let mut engines: Vec<Arc<dyn Engine>> = Vec::with_capacity(configured.len());
+    for engine in configured {
+        engines.push(match engine {
+            EngineConfig::Upstream(config) => Arc::new(UpstreamEngine::connect(*config).await?),
+            EngineConfig::Reference(stored) => reference_engine(home, &stored.model).await?,
+            EngineConfig::Minilm(stored) => bail!("`{}`: no engine of this kind yet", stored.model),
+        });
+    }
+    Ok(engines)
+}
+
 /// The reference engine with its weights, fetched if need be.
-pub(crate) async fn reference_engine(home: &Home) -> Result<Arc<dyn Engine>> {
-    let path = pull(home, DEFAULT).await?;
+pub(crate) async fn reference_engine(home: &Home, model: &str) -> Result<Arc<dyn Engine>> {
+    let path = pull(home, model).await?;
     let step = Step::start("loading the model");
+    let model = model.to_owned();
     let loaded = tokio::task::spawn_blocking(move || {
         // As the makers of SmolLM2 recommend.
         let defaults = Sampling { temperature: 0.2, top_p: 0.9, ..Sampling::default() };
-        ReferenceEngine::load(DEFAULT, &path, &ReferenceConfig { defaults, ..ReferenceConfig::default() })
+        ReferenceEngine::load(&model, &path, &ReferenceConfig { defaults, ..ReferenceConfig::default() })
     });
     let engine = loaded.await??;
     drop(step);

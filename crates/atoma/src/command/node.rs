@@ -113,7 +113,10 @@ async fn serve(home: &Home, path: &Path, network: &Network) -> Result<()> {
     };
     // A disabled node only settles, for which it needs no weights.
     let is_disabled = chain.node(config.node).await?.is_some_and(|node| node.disabled_ms != 0);
-    let engines = if is_disabled { Vec::new() } else { vec![super::model::reference_engine(home).await?] };
+    let engines = match is_disabled {
+        true => Vec::new(),
+        false => super::model::engines(home, config.engines.clone()).await?,
+    };
     let market = Arc::new(SuiMarket::new(chain, wallet));
     let handle = atoma_node::spawn(config, Parts { market, receipt_key, engines }).await?;
     say!("{} {} at {}", output::bold("node"), handle.node(), handle.url());

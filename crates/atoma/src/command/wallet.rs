@@ -5,7 +5,7 @@ use crate::home::Home;
 use crate::network;
 use crate::output::say;
 use anyhow::{Result, bail};
-use atoma_chain::{Call, Wallet};
+use atoma_chain::{Call, ChainClient, Wallet};
 use atoma_types::{Address, Amount};
 
 pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
@@ -47,7 +47,11 @@ fn create(home: &Home, payer: &Payer) -> Result<()> {
 }
 
 async fn balance(home: &Home, network: &Network, owner: Address, json: bool) -> Result<()> {
-    let chain = network::connect(home, network).await?;
+    let (chain, _) = network::reach(home, network).await?;
+    show_balance(&chain, owner, json).await
+}
+
+async fn show_balance(chain: &ChainClient, owner: Address, json: bool) -> Result<()> {
     let balances = chain.balances(owner).await?;
     if json {
         say!("{}", serde_json::json!({ "address": owner, "coin": balances.coin, "gas": balances.gas }));
@@ -60,10 +64,10 @@ async fn balance(home: &Home, network: &Network, owner: Address, json: bool) -> 
 }
 
 async fn faucet(home: &Home, payer: &Payer, network: &Network) -> Result<()> {
-    let chain = network::connect(home, network).await?;
+    let (chain, profile) = network::reach(home, network).await?;
     let owner = payer.load(home)?.address();
-    atoma_chain::faucet(chain.deployment(), owner).await?;
-    balance(home, network, owner, false).await
+    atoma_chain::faucet_at(network::faucet(&chain, profile.as_ref())?, owner).await?;
+    show_balance(&chain, owner, false).await
 }
 
 async fn send(home: &Home, payer: &Payer, network: &Network, to: Address, amount: Amount) -> Result<()> {

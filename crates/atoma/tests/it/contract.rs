@@ -15,15 +15,15 @@ use std::process::{Command, Output};
 use tempfile::{TempDir, tempdir};
 
 /// A home with a funded wallet, a devnet, and a folder that is the whole `PATH`.
-struct Site {
-    home: TempDir,
+pub(crate) struct Site {
+    pub(crate) home: TempDir,
     tools: TempDir,
-    devnet: Devnet,
+    pub(crate) devnet: Devnet,
 }
 
 impl Site {
     /// The wallet administers the devnet's first market, too.
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (home, tools) = (tempdir().unwrap(), tempdir().unwrap());
         run(home.path(), &["wallet", "new"]);
         let address = text(&run(home.path(), &["wallet", "address"]).stdout);
@@ -43,7 +43,7 @@ impl Site {
     }
 
     /// From now on the compiler makes of this folder a package of these modules.
-    fn compiles_to(&self, folder: &str, modules: &[&str]) {
+    pub(crate) fn compiles_to(&self, folder: &str, modules: &[&str]) {
         std::fs::write(self.tools.path().join(folder), modules.join("\n")).unwrap();
     }
 
@@ -60,42 +60,62 @@ impl Site {
         std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    fn contract(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn contract(&self, arguments: &[&str]) -> Output {
         self.contract_of(self.home.path(), arguments)
     }
 
-    fn contract_of(&self, home: &Path, arguments: &[&str]) -> Output {
-        let mut command = atoma(home);
-        command.env("PATH", self.tools.path()).arg("contract").args(arguments);
+    pub(crate) fn contract_of(&self, home: &Path, arguments: &[&str]) -> Output {
+        self.call(home, &self.devnet, &self.contracts(), arguments)
+    }
+
+    /// On another devnet than the site's.
+    pub(crate) fn on(&self, devnet: &Devnet, arguments: &[&str]) -> Output {
+        self.call(self.home.path(), devnet, &self.contracts(), arguments)
+    }
+
+    pub(crate) fn with_sources(&self, contracts: &Path, arguments: &[&str]) -> Output {
+        self.call(self.home.path(), &self.devnet, contracts, arguments)
+    }
+
+    fn call(&self, home: &Path, devnet: &Devnet, contracts: &Path, arguments: &[&str]) -> Output {
+        let mut command = self.command(home);
+        command.arg("contract").args(arguments);
         if arguments.iter().any(|word| ["publish", "propose", "apply"].contains(word)) {
-            command.arg("--contracts").arg(self.contracts());
+            command.arg("--contracts").arg(contracts);
         }
-        command.args(["--network", "devnet", "--rpc", &self.devnet.url]);
+        command.args(["--network", "devnet", "--rpc", &devnet.url]);
         command.output().unwrap()
     }
 
+    /// The program with the site's tools alone.
+    pub(crate) fn command(&self, home: &Path) -> Command {
+        let mut command = atoma(home);
+        command.env("PATH", self.tools.path());
+        command
+    }
+
     /// Runs what must succeed and gives what it says.
-    fn done(&self, arguments: &[&str]) -> String {
+    pub(crate) fn done(&self, arguments: &[&str]) -> String {
         let output = self.contract(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
         text(&output.stdout)
     }
 
     /// A test's own sources, if it has some.
-    fn contracts(&self) -> PathBuf {
+    pub(crate) fn contracts(&self) -> PathBuf {
         let own = self.tools.path().join("contracts");
         if own.exists() { own } else { repository().join("contracts") }
     }
 
     /// Runs what must fail, after some output or none.
-    fn fails(&self, arguments: &[&str], part: &str) {
+    pub(crate) fn fails(&self, arguments: &[&str], part: &str) {
         let output = self.contract(arguments);
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.lines().last().unwrap().contains(part), "{part} is not in: {said}");
     }
 
-    fn profile(&self) -> PathBuf {
+    pub(crate) fn profile(&self) -> PathBuf {
         self.home.path().join("networks/devnet.toml")
     }
 
@@ -106,7 +126,7 @@ impl Site {
     }
 }
 
-fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
@@ -139,7 +159,7 @@ fn stands_in_for_the_compiler() {
 }
 
 /// What a line that begins with `name` says.
-fn field(said: &str, name: &str) -> String {
+pub(crate) fn field(said: &str, name: &str) -> String {
     let line = said.lines().find(|line| line.starts_with(name)).unwrap();
     line.split_whitespace().nth(1).unwrap().to_owned()
 }
@@ -180,7 +200,7 @@ fn a_contract_is_published_initialised_changed_and_upgraded() {
     assert_one_line_error(&site.contract(&["upgrade", "apply"]), "nothing is proposed");
 
     site.compiles_to("atoma", &[&market_modules()[..], &["another"]].concat());
-    let proposed = site.done(&["upgrade", "propose"]);
+    let proposed = site.done(&["upgrade", "propose", "--same-version"]);
     assert!(proposed.contains("in 5000 s"), "{proposed}");
     let digest = field(&proposed, "digest");
     assert!(site.done(&["upgrade", "status"]).contains(&digest));
@@ -188,7 +208,7 @@ fn a_contract_is_published_initialised_changed_and_upgraded() {
     site.done(&["upgrade", "cancel"]);
     assert_eq!(site.done(&["upgrade", "status"]).matches("proposal    none").count(), 2);
 
-    site.done(&["upgrade", "propose"]);
+    site.done(&["upgrade", "propose", "--same-version"]);
     site.advance(5_000);
     site.compiles_to("atoma", &[&market_modules()[..], &["third"]].concat());
     site.fails(&["upgrade", "apply"], &digest);
@@ -199,7 +219,8 @@ fn a_contract_is_published_initialised_changed_and_upgraded() {
     site.done(&["pause"]);
     assert!(site.done(&["upgrade", "status"]).contains("version 2"));
     // The model has one version only, so there is nothing to move to.
-    assert_one_line_error(&site.contract(&["upgrade", "migrate"]), "Version");
+    let migrated = site.done(&["upgrade", "migrate"]);
+    assert!(migrated.contains("nothing to migrate: database and package are both version 1"), "{migrated}");
 }
 
 #[test]
@@ -209,7 +230,7 @@ fn the_base_is_upgraded_before_the_market_on_it() {
     site.done(&["init"]);
     site.done(&["upgrade", "lock", "--yes-forever"]);
     site.compiles_to("atoma_base", &[&base_modules()[..], &["another"]].concat());
-    site.fails(&["upgrade", "propose"], "--package base");
+    site.fails(&["upgrade", "propose", "--same-version"], "--package base");
     site.done(&["upgrade", "propose", "--package", "base"]);
     site.advance(5_000);
     let applied = site.done(&["upgrade", "apply", "--package", "base"]);
@@ -218,7 +239,7 @@ fn the_base_is_upgraded_before_the_market_on_it() {
     let status = site.done(&["upgrade", "status"]);
     assert!(status.contains(&format!("base        {second} version 2")), "{status}");
 
-    site.done(&["upgrade", "propose"]);
+    site.done(&["upgrade", "propose", "--same-version"]);
     site.advance(5_000);
     site.done(&["upgrade", "apply"]);
     let profile = std::fs::read_to_string(site.profile()).unwrap();
@@ -231,12 +252,13 @@ fn a_proposal_that_nobody_used_lapses() {
     site.done(&["publish"]);
     site.done(&["init"]);
     site.done(&["upgrade", "lock", "--yes-forever"]);
-    site.done(&["upgrade", "propose"]);
+    site.compiles_to("atoma", &[&market_modules()[..], &["another"]].concat());
+    site.done(&["upgrade", "propose", "--same-version"]);
     site.advance(5_000 + 14 * 24 * 3_600 + 1);
     assert!(site.done(&["upgrade", "status"]).contains("lapsed"));
     assert_one_line_error(&site.contract(&["upgrade", "apply"]), "too late");
     site.done(&["upgrade", "cancel"]);
-    site.done(&["upgrade", "propose"]);
+    site.done(&["upgrade", "propose", "--same-version"]);
 }
 
 #[test]
@@ -280,14 +302,14 @@ fn the_real_packages_are_published_and_upgraded() {
     site.done(&["upgrade", "propose", "--package", "base"]);
     site.advance(5_000);
     site.done(&["upgrade", "apply", "--package", "base"]);
-    site.done(&["upgrade", "propose"]);
+    site.done(&["upgrade", "propose", "--same-version"]);
     site.advance(5_000);
     site.done(&["upgrade", "apply"]);
     assert_eq!(site.done(&["upgrade", "status"]).matches("version 2").count(), 2);
     site.done(&["pause"]);
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));

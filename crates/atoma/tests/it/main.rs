@@ -4,6 +4,7 @@
 mod chain;
 mod contract;
 mod errors;
+mod operating;
 mod wallet;
 
 use std::path::Path;

@@ -99,6 +99,11 @@ impl Call {
                 return vouchers.iter().map(|voucher| Step::Call(settle(base(), voucher))).collect();
             }
             Self::TransferCoin { to, amount } => return vec![Step::SendCoin { to: *to, amount: *amount }],
+            Self::HandOver { to, objects } => {
+                let others = objects.iter().map(|id| Held::Object(*id));
+                let objects = std::iter::once(Held::Admin).chain(others).collect();
+                return vec![Step::SendObjects { to: *to, objects }];
+            }
             Self::TransferGas { to, amount } => return vec![Step::SendGas { to: *to, amount: *amount }],
             Self::RegisterNode(register) => register.step(on),
             Self::SetEndpoint { node, endpoint } => of_node("set_endpoint", node).pure(endpoint),

@@ -109,9 +109,9 @@ async fn a_voucher_is_written_with_the_request_that_carries_it() {
     };
     let (one, two) = (journal.issued(row(1), Some(voucher(2))), journal.issued(row(2), Some(voucher(1))));
     futures::future::try_join(one, two).await.unwrap();
-    let kept = "SELECT count FROM vouchers";
-    let counts: Vec<i64> = sqlx::query_scalar(kept).fetch_all(&journal.pool).await.unwrap();
-    assert_eq!(counts, [2]);
+    let kept = "SELECT group_concat(count) FROM vouchers";
+    let file = Connection::open(dir.path().join("journal.db")).unwrap();
+    assert_eq!(file.query_row(kept, [], |row| row.get::<_, String>(0)).unwrap(), "2");
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn whoever_waits_is_told_once_it_is_written() {
     assert!(matches!(paid.await, Ok(Completion::Settled { .. })));
     assert!(journal.receipt_of(STACK, NODE, row(1).request_hash).await.unwrap().is_some());
     // Without its table, nothing can be written.
-    sqlx::raw_sql("DROP TABLE endings").execute(&journal.pool).await.unwrap();
+    Connection::open(&path).unwrap().execute_batch("DROP TABLE endings").unwrap();
     let (told, paid) = Told::new(Completion::Unpaid { reason: "because".into() });
     journal.ended(STACK, NODE, "because".into(), vec![told]);
     assert!(paid.await.is_err());
@@ -136,17 +136,12 @@ async fn older_files_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.db");
     let journal = Journal::open(&path).await.unwrap();
-    let mut file = journal.pool.acquire().await.unwrap();
+    let file = Connection::open(&path).unwrap();
     for (column, _) in ADDED {
-        let drop = format!("ALTER TABLE requests DROP COLUMN {column}");
-        sqlx::raw_sql(&drop).execute(&mut *file).await.unwrap();
+        file.execute_batch(&format!("ALTER TABLE requests DROP COLUMN {column}")).unwrap();
     }
-    sqlx::query("INSERT INTO requests VALUES (?, ?, 7, 5)")
-        .bind(vec![1u8; 32])
-        .bind(STACK.as_bytes().to_vec())
-        .execute(&mut *file)
-        .await
-        .unwrap();
+    let row = params![[1u8; 32], STACK.as_bytes()];
+    file.execute("INSERT INTO requests VALUES (?, ?, 7, 5)", row).unwrap();
     drop((file, journal));
     let history = Journal::open(&path).await.unwrap().history(STACK, NODE).await.unwrap();
     let bounds = Bounds { input: TOKENS_MAX, output: TOKENS_MAX, unseen: TOKENS_MAX };

@@ -1,22 +1,21 @@
-//! One task that writes what many requests hand over, a batch per commit.
+//! One thread that writes what many requests hand over, a batch per commit.
 
 use super::{JournalError, RequestRow, to_sql};
 use crate::channel::Told;
 use crate::ledger::Bounds;
+use atoma_sqlite::rusqlite::{Connection, Error, ToSql, TransactionBehavior, params};
+use atoma_sqlite::{Batches, Queue, queue};
 use atoma_types::{Address, Hash32, NodeId, Receipt, Signed, Voucher};
-use sqlx::sqlite::SqlitePool;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
-use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
-use tokio::sync::{mpsc, oneshot};
+use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Entries that wait for the writer; above it, requests wait and receipts are left to the node's copy (what
 /// they settle is then not told, and found out by the next start).
 const QUEUE: usize = 4_096;
-/// Entries that share a commit.
-const BATCH: usize = 512;
-/// Rows in one statement, below SQLite's limit of bound values.
-const ROWS: usize = 128;
+/// How long an entry that nobody waits for may wait for company.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// Something to keep.
 #[derive(Debug)]
@@ -25,197 +24,198 @@ pub(super) enum Entry {
     Refused(Hash32, Done),
     Receipt(Box<Signed<Receipt>>, Option<Told>),
     Voucher(Box<Signed<Voucher>>, Done),
-    Ended { stack: Address, node: NodeId, reason: String, told: Vec<Told> },
+    Ended {
+        stack: Address,
+        node: NodeId,
+        reason: String,
+        told: Vec<Told>,
+    },
     Flush(Done),
+    /// Needs a commit of its own.
+    Alone(Alone),
 }
 
 /// Told when an entry is written, or cannot be.
 pub(super) type Done = oneshot::Sender<Result<(), JournalError>>;
 
-impl Entry {
-    /// Tells whoever waits. Who would hear how a request was paid hears nothing if that was not written.
-    fn conclude(self, written: &Result<(), JournalError>) {
-        match self {
-            Self::Request(_, _, done)
-            | Self::Refused(_, done)
-            | Self::Voucher(_, done)
-            | Self::Flush(done) => {
-                let _ = done.send(written.clone());
-            }
-            Self::Receipt(_, told) if written.is_ok() => told.into_iter().for_each(Told::tell),
-            Self::Ended { told, .. } if written.is_ok() => told.into_iter().for_each(Told::tell),
-            Self::Receipt(..) | Self::Ended { .. } => {}
-        }
+/// A transaction, and telling what came of it.
+pub(super) struct Alone(Box<dyn FnOnce(&mut Connection) + Send>);
+
+impl fmt::Debug for Alone {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Alone")
     }
 }
 
-/// Handle of the task, which ends with the last handle.
+/// Handle of the thread, which ends with the last handle.
 #[derive(Clone, Debug)]
 pub(super) struct Writer {
-    queue: mpsc::Sender<Entry>,
+    queue: Queue<Entry>,
 }
 
 impl Writer {
     /// Keeps the journal locked until everything handed over is written.
-    pub(super) fn spawn(pool: SqlitePool, lock: File) -> Self {
-        let (queue, mut entries) = mpsc::channel(QUEUE);
-        tokio::spawn(async move {
-            let mut batch = Vec::with_capacity(BATCH);
-            while entries.recv_many(&mut batch, BATCH).await > 0 {
-                let written = write(&pool, &batch).await;
-                if let Err(error) = &written {
-                    tracing::error!(%error, "the journal could not be written");
-                }
-                batch.drain(..).for_each(|entry| entry.conclude(&written));
-            }
+    pub(super) fn spawn(connection: Connection, lock: File) -> Result<Self, JournalError> {
+        // All statements below.
+        connection.set_prepared_statement_cache_capacity(32);
+        let (queue, entries) = queue(QUEUE, LINGER);
+        let thread = std::thread::Builder::new().name("journal".into());
+        let spawned = thread.spawn(move || {
+            run(connection, entries);
             drop(lock);
         });
-        Self { queue }
+        spawned.map_err(|error| JournalError::Database(error.to_string()))?;
+        Ok(Self { queue })
     }
 
     /// Returns when the entry is written.
     pub(super) async fn written(&self, entry: impl FnOnce(Done) -> Entry) -> Result<(), JournalError> {
+        let place = self.queue.place().await.ok_or(JournalError::Closed)?;
         let (done, written) = oneshot::channel();
-        self.queue.send(entry(done)).await.map_err(|_| JournalError::Closed)?;
+        place.send(entry(done)).hurry();
         written.await.map_err(|_| JournalError::Closed)?
     }
 
+    /// Writes in a transaction of its own, after everything handed over before; returns when it is on the disk.
+    pub(super) async fn durably<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let place = self.queue.place().await.ok_or(JournalError::Closed)?;
+        let (done, written) = oneshot::channel();
+        let alone = move |connection: &mut Connection| drop(done.send(synced(connection, write)));
+        place.send(Entry::Alone(Alone(Box::new(alone)))).hurry();
+        Ok(written.await.map_err(|_| JournalError::Closed)??)
+    }
+
+    /// For what nobody waits for: it is in no hurry, and left out if there is no room.
     pub(super) fn later(&self, entry: Entry) {
-        if self.queue.try_send(entry).is_err() {
-            tracing::warn!("the journal is behind; an entry is left to be read again from the node");
+        match self.queue.try_place() {
+            Some(place) => drop(place.send(entry)),
+            None => {
+                tracing::warn!("the journal is behind; an entry is left to be read again from the node");
+            }
         }
     }
 }
 
-async fn write(pool: &SqlitePool, batch: &[Entry]) -> Result<(), JournalError> {
-    let mut tx = pool.begin().await?;
-    let requests: Vec<&RequestRow> = batch
-        .iter()
-        .filter_map(|entry| if let Entry::Request(request, ..) = entry { Some(request) } else { None })
-        .collect();
-    for rows in requests.chunks(ROWS) {
-        insert_requests(&mut tx, rows).await?;
-    }
-    for entry in batch {
-        if let Entry::Refused(request_hash, _) = entry {
-            mark_refused(&mut tx, request_hash).await?;
+fn run(mut connection: Connection, mut entries: Batches<Entry>) {
+    let mut batch = Vec::new();
+    while entries.take(&mut batch) {
+        let written = write(&mut connection, &batch);
+        if let Err(error) = &written {
+            tracing::error!(%error, "the journal could not be written");
         }
+        batch.drain(..).for_each(|entry| conclude(entry, &written, &mut connection));
     }
-    let receipts: Vec<&Signed<Receipt>> = batch
-        .iter()
-        .filter_map(
-            |entry| if let Entry::Receipt(receipt, _) = entry { Some(receipt.as_ref()) } else { None },
-        )
-        .collect();
-    for rows in receipts.chunks(ROWS) {
-        insert_receipts(&mut tx, rows).await?;
-    }
-    for voucher in newest_vouchers(batch) {
-        upsert_voucher(&mut tx, voucher).await?;
-    }
-    for entry in batch {
-        if let Entry::Ended { stack, node, reason, .. } = entry {
-            insert_ending(&mut tx, *stack, *node, reason).await?;
-        }
-    }
-    Ok(tx.commit().await?)
 }
 
-/// Only the newest voucher of a channel matters.
-fn newest_vouchers(batch: &[Entry]) -> Vec<&Signed<Voucher>> {
-    let mut newest: HashMap<(Address, NodeId), &Signed<Voucher>> = HashMap::new();
-    for entry in batch {
-        let (Entry::Voucher(voucher, _) | Entry::Request(_, Some(voucher), _)) = entry else { continue };
-        let kept = newest.entry((voucher.message.stack, voucher.message.node)).or_insert(voucher);
-        if kept.message.count < voucher.message.count {
-            *kept = voucher;
+/// Tells whoever waits. Who would hear how a request was paid hears nothing if that was not written.
+fn conclude(entry: Entry, written: &Result<(), JournalError>, connection: &mut Connection) {
+    match entry {
+        Entry::Request(_, _, done)
+        | Entry::Refused(_, done)
+        | Entry::Voucher(_, done)
+        | Entry::Flush(done) => {
+            let _ = done.send(written.clone());
         }
+        Entry::Receipt(_, told) if written.is_ok() => told.into_iter().for_each(Told::tell),
+        Entry::Ended { told, .. } if written.is_ok() => told.into_iter().for_each(Told::tell),
+        Entry::Receipt(..) | Entry::Ended { .. } => {}
+        Entry::Alone(Alone(write)) => write(connection),
     }
-    newest.into_values().collect()
 }
 
-async fn insert_requests(tx: &mut SqliteConnection, rows: &[&RequestRow]) -> Result<(), JournalError> {
-    let mut query = QueryBuilder::<Sqlite>::new(
+/// One transaction that is on the disk when this returns.
+fn synced<T>(
+    connection: &mut Connection,
+    write: impl FnOnce(&Connection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+    let written = transaction.and_then(|tx| {
+        let result = write(&tx)?;
+        tx.commit()?;
+        Ok(result)
+    });
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    written
+}
+
+fn write(connection: &mut Connection, batch: &[Entry]) -> Result<(), JournalError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for entry in batch {
+        match entry {
+            Entry::Request(request, voucher, _) => {
+                insert_request(&tx, request)?;
+                if let Some(voucher) = voucher {
+                    upsert_voucher(&tx, voucher)?;
+                }
+            }
+            Entry::Refused(request_hash, _) => {
+                run_cached(
+                    &tx,
+                    "UPDATE requests SET refused = 1 WHERE request_hash = ?",
+                    params![request_hash.0],
+                )?;
+            }
+            Entry::Receipt(receipt, _) => insert_receipt(&tx, receipt)?,
+            Entry::Voucher(voucher, _) => upsert_voucher(&tx, voucher)?,
+            Entry::Ended { stack, node, reason, .. } => run_cached(
+                &tx,
+                "INSERT OR IGNORE INTO endings (stack, node, reason) VALUES (?, ?, ?)",
+                params![stack.as_bytes(), to_sql(node.0)?, reason],
+            )?,
+            Entry::Flush(_) | Entry::Alone(_) => {}
+        }
+    }
+    Ok(tx.commit()?)
+}
+
+fn insert_request(tx: &Connection, request: &RequestRow) -> Result<(), JournalError> {
+    let Bounds { input, output, unseen } = request.bounds;
+    run_cached(
+        tx,
         "INSERT INTO requests
-         (request_hash, stack, node, max_units, input_max, output_max, unseen_max) ",
-    );
-    let mut values = Vec::with_capacity(rows.len());
-    for row in rows {
-        let Bounds { input, output, unseen } = row.bounds;
-        let numbers = [row.node.0, row.max_units.0, input, output, unseen];
-        let mut bound = [0; 5];
-        for (bound, number) in bound.iter_mut().zip(numbers) {
-            *bound = to_sql(number)?;
-        }
-        values.push((row, bound));
-    }
-    query.push_values(values, |mut one, (row, numbers)| {
-        one.push_bind(row.request_hash.as_bytes().to_vec()).push_bind(row.stack.as_bytes().to_vec());
-        for number in numbers {
-            one.push_bind(number);
-        }
-    });
-    query.build().execute(tx).await?;
-    Ok(())
+         (request_hash, stack, node, max_units, input_max, output_max, unseen_max) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        params![
+            request.request_hash.0,
+            request.stack.as_bytes(),
+            to_sql(request.node.0)?,
+            to_sql(request.max_units.0)?,
+            to_sql(input)?,
+            to_sql(output)?,
+            to_sql(unseen)?
+        ],
+    )
 }
 
-async fn mark_refused(tx: &mut SqliteConnection, request_hash: &Hash32) -> Result<(), JournalError> {
-    sqlx::query("UPDATE requests SET refused = 1 WHERE request_hash = ?")
-        .bind(request_hash.as_bytes().to_vec())
-        .execute(tx)
-        .await?;
-    Ok(())
+fn insert_receipt(tx: &Connection, signed: &Signed<Receipt>) -> Result<(), JournalError> {
+    let Receipt { stack, node, count, request_hash, .. } = &signed.message;
+    run_cached(
+        tx,
+        "INSERT OR IGNORE INTO receipts (stack, node, count, receipt) VALUES (?, ?, ?, ?)",
+        params![stack.as_bytes(), to_sql(node.0)?, to_sql(*count)?, encode(signed)?],
+    )?;
+    run_cached(tx, "DELETE FROM requests WHERE request_hash = ?", params![request_hash.0])
 }
 
-async fn insert_receipts(tx: &mut SqliteConnection, rows: &[&Signed<Receipt>]) -> Result<(), JournalError> {
-    let mut values = Vec::with_capacity(rows.len());
-    for row in rows {
-        let bytes = bcs::to_bytes(row).map_err(|error| JournalError::Corrupt(error.to_string()))?;
-        values.push((&row.message, to_sql(row.message.node.0)?, to_sql(row.message.count)?, bytes));
-    }
-    let mut query =
-        QueryBuilder::<Sqlite>::new("INSERT OR IGNORE INTO receipts (stack, node, count, receipt) ");
-    query.push_values(values, |mut one, (receipt, node, count, bytes)| {
-        one.push_bind(receipt.stack.as_bytes().to_vec()).push_bind(node).push_bind(count).push_bind(bytes);
-    });
-    query.build().execute(&mut *tx).await?;
-    let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM requests WHERE request_hash IN (");
-    let mut list = query.separated(", ");
-    for row in rows {
-        list.push_bind(row.message.request_hash.as_bytes().to_vec());
-    }
-    query.push(")");
-    query.build().execute(tx).await?;
-    Ok(())
-}
-
-async fn upsert_voucher(tx: &mut SqliteConnection, voucher: &Signed<Voucher>) -> Result<(), JournalError> {
-    let bytes = bcs::to_bytes(voucher).map_err(|error| JournalError::Corrupt(error.to_string()))?;
-    sqlx::query(
+fn upsert_voucher(tx: &Connection, signed: &Signed<Voucher>) -> Result<(), JournalError> {
+    let Voucher { stack, node, count, .. } = &signed.message;
+    run_cached(
+        tx,
         "INSERT INTO vouchers (stack, node, count, voucher) VALUES (?, ?, ?, ?)
          ON CONFLICT (stack, node) DO UPDATE SET count = excluded.count, voucher = excluded.voucher
          WHERE excluded.count > count",
+        params![stack.as_bytes(), to_sql(node.0)?, to_sql(*count)?, encode(signed)?],
     )
-    .bind(voucher.message.stack.as_bytes().to_vec())
-    .bind(to_sql(voucher.message.node.0)?)
-    .bind(to_sql(voucher.message.count)?)
-    .bind(bytes)
-    .execute(tx)
-    .await?;
+}
+
+fn run_cached(tx: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<(), JournalError> {
+    tx.prepare_cached(sql)?.execute(values)?;
     Ok(())
 }
 
-async fn insert_ending(
-    tx: &mut SqliteConnection,
-    stack: Address,
-    node: NodeId,
-    reason: &str,
-) -> Result<(), JournalError> {
-    sqlx::query("INSERT OR IGNORE INTO endings (stack, node, reason) VALUES (?, ?, ?)")
-        .bind(stack.as_bytes().to_vec())
-        .bind(to_sql(node.0)?)
-        .bind(reason)
-        .execute(tx)
-        .await?;
-    Ok(())
+fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, JournalError> {
+    bcs::to_bytes(value).map_err(|error| JournalError::Corrupt(error.to_string()))
 }

@@ -5,16 +5,15 @@ use crate::sim::{MODEL, Manner, PRICE, World, chat, eventually};
 use atoma_client::Policy;
 use atoma_client::channel::Completion;
 use atoma_client::request::Endpoint;
+use atoma_sqlite::rusqlite::{Connection, params};
 use atoma_types::{Price, Units};
 use http::StatusCode;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use std::time::Duration;
 use tempfile::TempDir;
 
 /// The journal's file, for whoever reads or damages it.
-async fn journal(dir: &TempDir) -> SqlitePool {
-    let path = config(dir.path(), Policy::default()).journal;
-    SqlitePool::connect_with(SqliteConnectOptions::new().filename(path)).await.unwrap()
+fn journal(dir: &TempDir) -> Connection {
+    Connection::open(config(dir.path(), Policy::default()).journal).unwrap()
 }
 
 #[tokio::test]
@@ -97,19 +96,14 @@ async fn an_honest_channel_survives_a_lost_row_of_receipts() {
     session.drain().await.unwrap();
     drop(session);
     // As a full queue leaves it: the request is still there, its receipt is not, later ones are.
-    let damaged = journal(&dir).await;
-    let found: Vec<u8> = sqlx::query_scalar("DELETE FROM receipts WHERE count = 2 RETURNING receipt")
-        .fetch_one(&damaged)
-        .await
-        .unwrap();
+    let damaged = journal(&dir);
+    let lose = "DELETE FROM receipts WHERE count = 2 RETURNING receipt";
+    let found: Vec<u8> = damaged.query_row(lose, [], |row| row.get(0)).unwrap();
     let receipt: atoma_types::Signed<atoma_types::Receipt> = bcs::from_bytes(&found).unwrap();
-    sqlx::query("INSERT INTO requests (request_hash, stack, node, max_units) VALUES (?, ?, 1, 1000)")
-        .bind(receipt.message.request_hash.as_bytes().to_vec())
-        .bind(receipt.message.stack.as_bytes().to_vec())
-        .execute(&damaged)
-        .await
-        .unwrap();
-    damaged.close().await;
+    let request = params![receipt.message.request_hash.0, receipt.message.stack.as_bytes()];
+    let again = "INSERT INTO requests (request_hash, stack, node, max_units) VALUES (?, ?, 1, 1000)";
+    damaged.execute(again, request).unwrap();
+    drop(damaged);
     let session = open(&world, &dir, Policy::default()).await;
     read(ask(&session, false).await.unwrap()).await;
     session.drain().await.unwrap();
@@ -126,8 +120,8 @@ async fn a_voucher_is_not_sent_before_it_is_journaled() {
     read(ask(&session, false).await.unwrap()).await;
     session.journal().flush().await.unwrap();
     // Nothing can be written for a while.
-    let mut blocker = journal(&dir).await.acquire().await.unwrap();
-    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *blocker).await.unwrap();
+    let blocker = journal(&dir);
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
     let acknowledging = tokio::spawn({
         let session = session.clone();
         async move { session.acknowledge().await }
@@ -136,10 +130,10 @@ async fn a_voucher_is_not_sent_before_it_is_journaled() {
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert_eq!(world.acknowledged(0), 0);
     }
-    sqlx::raw_sql("COMMIT").execute(&mut *blocker).await.unwrap();
+    blocker.execute_batch("COMMIT").unwrap();
     acknowledging.await.unwrap();
     assert_eq!(world.acknowledged(0), 1);
-    let count: i64 = sqlx::query_scalar("SELECT count FROM vouchers").fetch_one(&mut *blocker).await.unwrap();
+    let count = blocker.query_row("SELECT count FROM vouchers", [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(count, 1);
 }
 

@@ -8,7 +8,7 @@ use atoma_types::Address;
 /// Plays of every kind hold all invariants, and together they come everywhere.
 #[test]
 fn plays_hold_every_invariant() {
-    let report = audit::run(60_000, 1);
+    let report = audit::run(60_000, 1, &|_, _| ());
     if let Some(failure) = &report.failure {
         panic!("seed {}: {}\n{:#?}", failure.seed, failure.violation, failure.steps);
     }

@@ -5,7 +5,7 @@ use crate::served::{self, Served};
 use atoma_contract::audit::{self, Opened, PASS, Proven, Reveal};
 use atoma_contract::auditor::{Auditor, check_exit};
 use atoma_contract::claim::{self, chance};
-use atoma_contract::dispute::{self, Answer, Case, Request};
+use atoma_contract::dispute;
 use atoma_contract::model::NewModel;
 use atoma_contract::node::{Registration, Rotation};
 use atoma_contract::offer::{self, Offer};
@@ -18,11 +18,9 @@ use atoma_contract::{
 use atoma_types::amount::UnitWeights;
 use atoma_types::message::Message;
 use atoma_types::onchain::{
-    Abort, AuditTerms, Blob, Claim, ClaimState, Dispute, Event, Node, Params, SeatState, Stack,
+    Abort, AuditTerms, Claim, ClaimState, Dispute, Event, Node, Params, SeatState, Stack,
 };
-use atoma_types::{
-    Address, Amount, Hash32, ModelId, NodeId, Price, RequestAuth, SecretKey, TaskId, Units, Voucher,
-};
+use atoma_types::{Address, Amount, Hash32, ModelId, NodeId, Price, SecretKey, TaskId, Units, Voucher};
 use std::collections::BTreeMap;
 use sui_sdk_types::Digest;
 
@@ -88,7 +86,7 @@ impl World {
         self.stacks.get_mut(&id).unwrap()
     }
 
-    fn dispute(&mut self, id: Address) -> &mut Dispute {
+    pub(crate) fn dispute(&mut self, id: Address) -> &mut Dispute {
         self.disputes.get_mut(&id).unwrap()
     }
 }
@@ -639,6 +637,21 @@ impl Bench {
         self.expire(target).unwrap();
     }
 
+    /// A market with an open audit of a claim of two million units.
+    pub(crate) fn audited() -> (Self, Target) {
+        let mut bench = Self::new();
+        let id = bench.buy();
+        bench.serve(id, &[10_000; 200]);
+        bench.settle(id).unwrap();
+        let target = Target::Channel(id, SERVER);
+        bench.open_audit(target);
+        (bench, target)
+    }
+
+    pub(crate) fn collateral(&self, node: NodeId) -> u64 {
+        self.node(node).collateral.0
+    }
+
     /// The server is convicted for a claim of its own on a fresh stack.
     pub(crate) fn convict_server(&mut self) {
         let id = self.buy();
@@ -656,151 +669,6 @@ impl Bench {
     pub(crate) fn request_close(&mut self, id: Address) {
         let clock_ms = self.clock_ms;
         self.call(USER, 0, |world, ctx| stack::request_close(world.stack(id), clock_ms, ctx)).unwrap();
-    }
-
-    /// A request that the user signed for the server.
-    pub(crate) fn request(&self, id: Address, nonce: u64, max_units: u64) -> Request {
-        let request = Request {
-            node: SERVER,
-            hops: 0,
-            nonce,
-            body_hash: Hash32::of(BODY).0.to_vec(),
-            max_units: Units(max_units),
-            expires_ms: self.clock_ms + 60_000,
-            signature: Vec::new(),
-        };
-        self.sign(id, request)
-    }
-
-    pub(crate) fn auth(&self, id: Address, request: &Request) -> RequestAuth {
-        RequestAuth {
-            db: self.world.db.id,
-            stack: id,
-            node: request.node,
-            hops: request.hops,
-            nonce: request.nonce,
-            body_hash: Hash32(request.body_hash.clone().try_into().unwrap()),
-            max_units: request.max_units,
-            expires_ms: request.expires_ms,
-        }
-    }
-
-    pub(crate) fn sign(&self, id: Address, request: Request) -> Request {
-        let signature = self.auth(id, &request).sign(&request_key()).signature.0.to_vec();
-        Request { signature, ..request }
-    }
-
-    pub(crate) fn open_with(
-        &mut self,
-        sender: Address,
-        id: Address,
-        blob: &Blob,
-        request: Request,
-    ) -> Result<TxContext> {
-        let (clock_ms, paid) = (self.clock_ms, COIN);
-        self.call(sender, paid, |world, ctx| {
-            let stack = world.stacks.get_mut(&id).unwrap();
-            dispute::open(&mut world.db, stack, blob, coin(paid), request, clock_ms, ctx)
-        })
-    }
-
-    pub(crate) fn try_dispute(&mut self, id: Address, request: Request) -> Result<Address> {
-        let ctx = self.open_with(USER, id, &blob(), request)?;
-        Ok(ctx.disputes[0].id)
-    }
-
-    /// Opens a dispute over `max_units`.
-    pub(crate) fn dispute(&mut self, id: Address, nonce: u64, max_units: u64) -> Address {
-        self.try_dispute(id, self.request(id, nonce, max_units)).unwrap()
-    }
-
-    pub(crate) fn disputed(&self, id: Address) -> &Dispute {
-        &self.world.disputes[&id]
-    }
-
-    pub(crate) fn dispute_due(&self, id: Address, to: Address) -> u64 {
-        self.disputed(id).dues.iter().find(|due| due.to == to).map_or(0, |due| due.amount.0)
-    }
-
-    pub(crate) fn on_case(
-        &mut self,
-        sender: Address,
-        id: Address,
-        entered: u64,
-        call: impl FnOnce(&mut AtomaDb, &Beacon, &mut Case, &NodeBadge, u64, &mut TxContext) -> Result,
-    ) -> Result<TxContext> {
-        let (badge, clock_ms) = (self.badges[&SERVER].clone(), self.clock_ms);
-        self.call(sender, entered, |world, ctx| {
-            let World { db, beacon, stacks, disputes, .. } = world;
-            let dispute = disputes.get_mut(&id).unwrap();
-            let stack = stacks.get_mut(&dispute.stack).unwrap();
-            call(db, beacon, &mut Case { stack, dispute }, &badge, clock_ms, ctx)
-        })
-    }
-
-    /// The server answers with a record of `units`.
-    pub(crate) fn answer(&mut self, id: Address, units: u64) -> Result<TxContext> {
-        let record = served::record_of(self.disputed(id).request_hash, units);
-        self.answers.insert(id, record.clone());
-        self.answer_with(id, &blob(), &record)
-    }
-
-    pub(crate) fn answer_with(
-        &mut self,
-        id: Address,
-        blob: &Blob,
-        record: &atoma_types::Record,
-    ) -> Result<TxContext> {
-        let bytes = record.to_bytes();
-        self.on_case(STRANGER, id, 0, |db, beacon, case, badge, clock_ms, ctx| {
-            dispute::answer_served(db, beacon, case, badge, Answer { blob, record: &bytes }, clock_ms, ctx)
-        })
-    }
-
-    pub(crate) fn refuse(&mut self, id: Address, paid: u64) -> Result<TxContext> {
-        self.on_case(operator(SERVER), id, paid, |db, _, case, badge, _, ctx| {
-            dispute::answer_refused(db, case, badge, coin(paid), 7, ctx)
-        })
-    }
-
-    pub(crate) fn mark_dispute_late(&mut self, id: Address) -> Result<TxContext> {
-        let clock_ms = self.clock_ms;
-        self.call(STRANGER, 0, |world, ctx| dispute::mark_late(world.dispute(id), clock_ms, ctx))
-    }
-
-    pub(crate) fn expire_dispute(&mut self, id: Address) -> Result<TxContext> {
-        self.on_case(STRANGER, id, 0, |db, _, case, _, clock_ms, ctx| {
-            dispute::expire(db, case, clock_ms, ctx)
-        })
-    }
-
-    /// The dispute's duty is not done, and that has its effect.
-    pub(crate) fn run_out_dispute(&mut self, id: Address) {
-        self.clock_ms = self.clock_ms.max(self.disputed(id).deadline_ms + 1);
-        self.mark_dispute_late(id).unwrap();
-        self.clock_ms += self.params().grace_ms;
-        self.expire_dispute(id).unwrap();
-    }
-
-    pub(crate) fn withdraw_dispute(&mut self, sender: Address, id: Address) -> Result<TxContext> {
-        self.call(sender, 0, |world, ctx| dispute::withdraw(world.dispute(id), ctx))
-    }
-}
-
-/// The body of every disputed request.
-pub(crate) const BODY: &[u8] = b"{\"messages\":[]}";
-
-/// A blob as it should be, at Walrus epoch 10.
-pub(crate) fn blob() -> Blob {
-    Blob {
-        id: Address::new([0xb0; 32]),
-        blob_id: [0xb1; 32],
-        size: 500,
-        encoding_type: 1,
-        registered_epoch: 10,
-        certified_epoch: Some(10),
-        end_epoch: 12,
-        deletable: false,
     }
 }
 

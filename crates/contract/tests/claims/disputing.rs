@@ -1,6 +1,7 @@
 //! Disputes over delivery.
 
 use crate::bench::*;
+use crate::disputes::*;
 use crate::served::record_of;
 use atoma_contract::audit::PASS;
 use atoma_contract::dispute::{self, Acknowledged, Case, Part, Request};

@@ -5,28 +5,14 @@ use atoma_contract::audit::PASS;
 use atoma_types::NodeId;
 use atoma_types::onchain::{Abort, AuditPhase, ClaimState, SeatState};
 
-fn audited() -> (Bench, Target) {
-    let mut bench = Bench::new();
-    let id = bench.buy();
-    bench.serve(id, &[10_000; 200]);
-    bench.settle(id).unwrap();
-    let target = Target::Channel(id, SERVER);
-    bench.open_audit(target);
-    (bench, target)
-}
-
-fn collateral(bench: &Bench, node: NodeId) -> u64 {
-    bench.node(node).collateral.0
-}
-
 fn slashed(bench: &Bench, to: u64) -> usize {
-    (2..=LAST).filter(|node| collateral(bench, NodeId(*node)) == to).count()
+    (2..=LAST).filter(|node| bench.collateral(NodeId(*node)) == to).count()
 }
 
 /// Silence must not be cheaper than guilt.
 #[test]
 fn not_revealing_is_fraud() {
-    let (mut bench, target) = audited();
+    let (mut bench, target) = Bench::audited();
     bench.run_out(target);
     let node = bench.node(SERVER);
     assert_eq!((node.convictions, node.collateral.0, node.open_audits), (1, 0, 0));
@@ -43,7 +29,7 @@ fn not_revealing_is_fraud() {
 /// Nobody is late by the clock alone: after a halt there is a grace in which the duty can be done.
 #[test]
 fn a_halted_chain_convicts_nobody() {
-    let (mut bench, target) = audited();
+    let (mut bench, target) = Bench::audited();
     assert_eq!(abort(bench.mark_late(target)), Abort::NotLate);
     assert_eq!(abort(bench.expire(target)), Abort::NotLate);
     bench.clock_ms += 365 * 24 * 3_600_000;
@@ -61,7 +47,7 @@ fn a_halted_chain_convicts_nobody() {
 /// Until somebody lets it have its effect, what is late can still be done.
 #[test]
 fn a_duty_done_before_it_expires_counts() {
-    let (mut bench, target) = audited();
+    let (mut bench, target) = Bench::audited();
     bench.clock_ms += 1_000_000;
     bench.mark_late(target).unwrap();
     bench.clock_ms += 1_000_000;
@@ -71,7 +57,7 @@ fn a_duty_done_before_it_expires_counts() {
 
 #[test]
 fn a_deadline_is_met_in_its_last_ms() {
-    let (mut bench, target) = audited();
+    let (mut bench, target) = Bench::audited();
     bench.clock_ms = bench.claim(target).audit.as_ref().unwrap().deadline_ms;
     assert_eq!(abort(bench.mark_late(target)), Abort::NotLate);
     bench.clock_ms += 1;
@@ -82,11 +68,11 @@ fn a_deadline_is_met_in_its_last_ms() {
 
 #[test]
 fn a_verifier_that_never_commits_loses_a_little_and_its_seat() {
-    let (mut bench, target) = audited();
+    let (mut bench, target) = Bench::audited();
     bench.reveal_all(target);
     let silent = bench.seats(target, SeatState::Seated)[0];
     bench.run_out(target);
-    assert_eq!(collateral(&bench, silent), 995 * COIN);
+    assert_eq!(bench.collateral(silent), 995 * COIN);
     let fresh = bench.seats(target, SeatState::Seated);
     assert_eq!(fresh.len(), 1);
     assert_ne!(fresh[0], silent);
@@ -99,7 +85,7 @@ fn a_verifier_that_never_commits_loses_a_little_and_its_seat() {
 
 #[test]
 fn when_the_replacement_is_silent_too_the_claim_returns_to_escrow() {
-    let (mut bench, target) = audited();
+    let (mut bench, target) = Bench::audited();
     bench.reveal_all(target);
     bench.run_out(target);
     bench.run_out(target);
@@ -114,7 +100,7 @@ fn when_the_replacement_is_silent_too_the_claim_returns_to_escrow() {
 #[test]
 fn silence_after_the_commitment_counts_as_the_losing_side() {
     for verdict in [PASS, 1] {
-        let (mut bench, target) = audited();
+        let (mut bench, target) = Bench::audited();
         bench.reveal_all(target);
         bench.commit_all(target, |_| PASS);
         let silent = bench.seats(target, SeatState::Committed)[0];
@@ -128,8 +114,8 @@ fn silence_after_the_commitment_counts_as_the_losing_side() {
             bench.open_verdict(target, *juror, opened).unwrap();
         }
         bench.run_out(target);
-        assert_eq!(collateral(&bench, silent), 950 * COIN);
-        assert_eq!(collateral(&bench, jury[6]), 950 * COIN);
+        assert_eq!(bench.collateral(silent), 950 * COIN);
+        assert_eq!(bench.collateral(jury[6]), 950 * COIN);
         assert_eq!(slashed(&bench, 950 * COIN), 2);
         assert_eq!(bench.node(SERVER).convictions, u64::from(verdict));
     }
@@ -139,7 +125,7 @@ fn silence_after_the_commitment_counts_as_the_losing_side() {
 #[test]
 fn a_jury_of_five_is_enough() {
     for committed in [5, 4] {
-        let (mut bench, target) = audited();
+        let (mut bench, target) = Bench::audited();
         bench.judge(target, |_| 1);
         bench.reveal_all(target);
         let jury = bench.seats(target, SeatState::Seated);
@@ -168,7 +154,7 @@ fn a_jury_of_five_is_enough() {
 /// With nobody left to replace the silent, those who committed go on at once.
 #[test]
 fn a_jury_without_replacements_goes_on() {
-    let (mut bench, target) = audited();
+    let (mut bench, target) = Bench::audited();
     bench.judge(target, |_| 1);
     bench.reveal_all(target);
     let jury = bench.seats(target, SeatState::Seated);

@@ -1,6 +1,7 @@
 //! What an earlier market of this kind got wrong, a test for each. `docs/contract.md` section 6 lists them.
 
 use crate::bench::*;
+use crate::disputes::*;
 use crate::served::record_of;
 use atoma_contract::node;
 use atoma_contract::node::Registration;

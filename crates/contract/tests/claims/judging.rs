@@ -6,27 +6,12 @@ use atoma_contract::audit::{FAIL, INCONCLUSIVE, Opened, PASS, Proven, Reveal, UN
 use atoma_types::onchain::{Abort, AuditPhase, AuditTerms, ClaimState, Event, SeatState};
 use atoma_types::{Amount, Hash32, NodeId};
 
-/// A claim of two million units in 200 records, under audit.
-fn audited() -> (Bench, Target) {
-    let mut bench = Bench::new();
-    let id = bench.buy();
-    bench.serve(id, &[10_000; 200]);
-    bench.settle(id).unwrap();
-    let target = Target::Channel(id, SERVER);
-    bench.open_audit(target);
-    (bench, target)
-}
-
 /// The same after a first verifier who found a fault: a jury sits.
 fn tried() -> (Bench, Target) {
-    let (mut bench, target) = audited();
+    let (mut bench, target) = Bench::audited();
     bench.judge(target, |_| FAIL);
     assert_eq!(bench.seats(target, SeatState::Seated).len(), 7);
     (bench, target)
-}
-
-fn collateral(bench: &Bench, node: NodeId) -> u64 {
-    bench.node(node).collateral.0
 }
 
 fn first(bench: &Bench, target: Target) -> NodeId {
@@ -43,7 +28,7 @@ fn outcome(bench: &Bench) -> u8 {
 
 #[test]
 fn only_the_record_that_was_drawn_meets_the_offset() {
-    let (mut bench, target) = audited();
+    let (mut bench, target) = Bench::audited();
     let Target::Channel(id, _) = target else { unreachable!() };
     let good = bench.proof_of(target, 0);
     let other = (good.shown.index + 1) % 200;
@@ -69,7 +54,7 @@ fn only_the_record_that_was_drawn_meets_the_offset() {
 /// Only the node reveals, only seats judge, and each once.
 #[test]
 fn nobody_acts_for_another() {
-    let (mut bench, target) = audited();
+    let (mut bench, target) = Bench::audited();
     let Target::Channel(id, _) = target else { unreachable!() };
     let (shown, stranger) = (bench.proof_of(target, 0), bench.badges[&NodeId(2)].clone());
     let clock_ms = bench.clock_ms;
@@ -93,7 +78,7 @@ fn nobody_acts_for_another() {
 /// cannot reveal.
 #[test]
 fn a_lazy_verifier_cannot_pass_without_the_work() {
-    let (mut bench, target) = audited();
+    let (mut bench, target) = Bench::audited();
     bench.reveal_all(target);
     let verifier = first(&bench, target);
     let honest = bench.verdict(target, verifier, PASS);
@@ -106,13 +91,13 @@ fn a_lazy_verifier_cannot_pass_without_the_work() {
     bench.run_out(target);
     bench.judge(target, |_| PASS);
     assert_eq!(bench.state(target), ClaimState::Held);
-    assert_eq!(collateral(&bench, verifier), 950 * COIN);
+    assert_eq!(bench.collateral(verifier), 950 * COIN);
 }
 
 /// The other round's digest is public once the first verifier revealed; the jury needs its own.
 #[test]
 fn a_jury_cannot_copy_the_first_round_s_digest() {
-    let (mut bench, target) = audited();
+    let (mut bench, target) = Bench::audited();
     bench.judge(target, |_| FAIL);
     bench.reveal_all(target);
     let Target::Channel(id, node) = target else { unreachable!() };
@@ -130,7 +115,7 @@ fn a_jury_cannot_copy_the_first_round_s_digest() {
 
 #[test]
 fn extra_or_missing_digests_and_verdicts_are_refused() {
-    let (mut bench, target) = audited();
+    let (mut bench, target) = Bench::audited();
     bench.reveal_all(target);
     let verifier = first(&bench, target);
     let honest = bench.verdict(target, verifier, PASS);
@@ -226,8 +211,8 @@ fn five_of_seven_convict() {
         let channel = bench.channel(id);
         assert!(channel.claim.is_none() && channel.released && channel.closed_ms > 0);
         assert_eq!(channel.voided.0, 2 * COIN);
-        assert_eq!(collateral(&bench, first), 1_000 * COIN, "the first verifier was right");
-        let losers = (2..=LAST).filter(|node| collateral(&bench, NodeId(*node)) == 950 * COIN);
+        assert_eq!(bench.collateral(first), 1_000 * COIN, "the first verifier was right");
+        let losers = (2..=LAST).filter(|node| bench.collateral(NodeId(*node)) == 950 * COIN);
         assert_eq!(losers.count(), 2);
         // Half of a thousand is burned; what audits took of the amount goes to the owner.
         let db = &bench.world.db;
@@ -250,7 +235,7 @@ fn a_false_jury_needs_five() {
         });
         assert_eq!(outcome(&bench), 2, "{fails} fail, {passes} pass");
         assert_eq!(bench.state(target), ClaimState::Held);
-        assert!((1..=LAST).all(|node| collateral(&bench, NodeId(node)) == 1_000 * COIN));
+        assert!((1..=LAST).all(|node| bench.collateral(NodeId(node)) == 1_000 * COIN));
         bench.pass_hold(target);
         bench.release(target).unwrap();
     }
@@ -265,20 +250,20 @@ fn five_of_seven_acquit_and_the_accuser_pays() {
     bench.judge(target, |i| if i < 2 { FAIL } else { PASS });
     assert_eq!(outcome(&bench), 0);
     assert_eq!(bench.claim(target).resolved_ms, bench.clock_ms);
-    assert_eq!(collateral(&bench, accuser), 950 * COIN);
-    assert_eq!(collateral(&bench, SERVER), 1_000 * COIN);
+    assert_eq!(bench.collateral(accuser), 950 * COIN);
+    assert_eq!(bench.collateral(SERVER), 1_000 * COIN);
 }
 
 /// Else it would be pay without work, and a jury at the node's expense.
 #[test]
 fn calling_what_others_can_judge_inconclusive_costs() {
-    let (mut bench, target) = audited();
+    let (mut bench, target) = Bench::audited();
     bench.judge(target, |_| INCONCLUSIVE);
     let lazy = first(&bench, target);
     bench.judge(target, |i| if i == 0 { INCONCLUSIVE } else { PASS });
     assert_eq!(outcome(&bench), 0);
-    assert_eq!(collateral(&bench, lazy), 950 * COIN);
-    let losers = (2..=LAST).filter(|node| collateral(&bench, NodeId(*node)) == 950 * COIN);
+    assert_eq!(bench.collateral(lazy), 950 * COIN);
+    let losers = (2..=LAST).filter(|node| bench.collateral(NodeId(*node)) == 950 * COIN);
     assert_eq!(losers.count(), 2);
 }
 
@@ -477,7 +462,7 @@ fn what_cannot_be_challenged() {
 
 #[test]
 fn records_can_be_posted_in_parts() {
-    let (mut bench, target) = audited();
+    let (mut bench, target) = Bench::audited();
     let Target::Channel(id, _) = target else { unreachable!() };
     let badge = bench.badges[&SERVER].clone();
     let post = |bench: &mut Bench, which, length| {

@@ -4,6 +4,7 @@
 mod bench;
 mod cheating;
 mod claiming;
+mod disputes;
 mod disputing;
 mod duties;
 mod earlier;

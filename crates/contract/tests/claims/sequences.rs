@@ -4,6 +4,7 @@
 
 use crate::bench::*;
 use crate::claiming::add_collateral;
+use crate::disputes::*;
 use crate::served::record_of;
 use atoma_contract::audit::{Opened, Reveal};
 use atoma_contract::auditor::Books;

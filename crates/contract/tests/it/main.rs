@@ -9,6 +9,7 @@ mod exits;
 mod harness;
 mod layouts;
 mod offers;
+mod parameters;
 mod purchases;
 mod registry;
 mod reserves;

@@ -4,7 +4,9 @@
 
 mod chat;
 mod determinism;
+mod fake;
 mod mock;
 mod scheduling;
 mod store;
 mod support;
+mod upstream;

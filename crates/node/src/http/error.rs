@@ -217,6 +217,10 @@ impl From<EngineError> for ApiError {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", error.to_string())
                     .retry_after(retry_after.as_secs().max(1))
             }
+            EngineError::Unavailable { retry_after } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "engine_unavailable", error.to_string())
+                    .retry_after(retry_after.as_secs().max(1))
+            }
             EngineError::Internal(_) => {
                 tracing::error!(%error, "the engine failed");
                 Self::internal()

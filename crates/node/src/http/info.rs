@@ -1,14 +1,15 @@
 //! What the node says about itself.
 
 use super::{ApiError, App};
-use crate::metrics::Gauges;
+use crate::metrics::{Gauges, write_engines};
 use atoma_types::wire::encode;
 use atoma_types::{Address, Hash32, NodeId, Price, PublicKey, TaskId, Units};
 use axum::Json;
 use axum::extract::{Query, State, rejection::QueryRejection};
-use http::{HeaderName, header};
+use http::{HeaderName, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// `GET /v1/node`.
@@ -124,6 +125,11 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Json<Value> {
 
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
     app.check_accepting().map_err(ApiError::unready)?;
+    let offers = &app.channels.shelf().offers;
+    if !offers.is_empty() && offers.iter().all(|offer| !offer.engine.load().healthy) {
+        let message = "no engine can be reached now";
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "engine_unavailable", message));
+    }
     Ok(Json(json!({"status": "ready"})))
 }
 
@@ -137,5 +143,8 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> ([(HeaderName, &'sta
         channels: channels.len(),
         unsettled_units: unsettled.fold(0, u64::saturating_add),
     };
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render(gauges))
+    let mut page = app.metrics.render(gauges);
+    let engines = app.channels.shelf().offers.iter().map(|offer| (offer.model.as_str(), offer.engine.load()));
+    write_engines(&mut page, &engines.collect::<BTreeMap<_, _>>());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page)
 }

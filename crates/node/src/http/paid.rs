@@ -6,7 +6,7 @@ use super::running::{Reservation, Running, Slots, Work};
 use super::{ApiError, App, stream, vouchers};
 use crate::channels::Channel;
 use crate::clock::wall_ms;
-use atoma_inference::{Endpoint, Generation, Prepared};
+use atoma_inference::{Endpoint, EngineError, Generation, Load, Prepared};
 use atoma_types::message::AUTH_LIFE_MAX_MS;
 use atoma_types::wire::{AUTH_HEADER, Authorization};
 use atoma_types::{Hash32, RequestAuth};
@@ -16,9 +16,12 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Bodies from this size on are prepared on a thread that may block.
 const PREPARE_INLINE_MAX: usize = 4 * 1024;
+/// When to come back to an engine that cannot take a request now.
+const ENGINE_RETRY: Duration = Duration::from_secs(1);
 
 pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint, request: Request) -> Result<Response, ApiError> {
     app.metrics.requests.increment();
@@ -54,7 +57,7 @@ async fn admit(
     let pass = app.gate.enter().await?;
     app.check_accepting()?;
     let slots = Slots::take(&app.journal).await?;
-    let (streams, input) = (prepared.stream, prepared.input_tokens);
+    let (streams, input) = (prepared.stream, prepared.input_tokens_broken_off);
     let generation = channel.offer()?.engine.run(prepared, limit)?;
     let (running, admitted) = reservation.start(slots, Work { pass, authorization, body, input })?;
     // The engine is at work already; its first word waits until the nonce is safe.
@@ -76,9 +79,19 @@ async fn claim(app: &Arc<App>, headers: &HeaderMap) -> Result<Claim, ApiError> {
     check_addressed(app, &authorization.auth.message)?;
     let channel = authorize(app, &authorization).await?;
     app.check_enabled()?;
-    channel.offer()?;
+    check_load(&channel.offer()?.engine.load())?;
     let reservation = Reservation::new(app, &channel, &authorization.auth.message)?;
     Ok(Claim { authorization, channel, reservation })
+}
+
+/// An engine that is full, or gone, says so before anybody sends it a body.
+fn check_load(load: &Load) -> Result<(), EngineError> {
+    let retry_after = ENGINE_RETRY;
+    match (load.healthy, load.is_full()) {
+        (false, _) => Err(EngineError::Unavailable { retry_after }),
+        (true, true) => Err(EngineError::Overloaded { retry_after }),
+        (true, false) => Ok(()),
+    }
 }
 
 fn authorization(headers: &HeaderMap) -> Result<Authorization, ApiError> {

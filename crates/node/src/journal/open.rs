@@ -1,18 +1,17 @@
 //! Opening the file: whose it is, whether it is ours, and what the last run left behind.
 
-use super::{Journal, QUEUE, write};
+use super::read::meta;
+use super::sync::sync;
+use super::write::{Log, Writer, set_meta};
+use super::{Journal, LINGER, QUEUE};
+use atoma_sqlite::rusqlite::{Connection, Error, types::FromSql};
+use atoma_sqlite::{Readers, blocking, queue};
 use atoma_types::{Address, NodeId};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 /// `ATOM`, in the file's header.
 const APPLICATION_ID: i64 = 0x4154_4f4d;
@@ -60,7 +59,7 @@ pub enum OpenError {
 /// An open journal and its writer.
 pub(crate) struct Opened {
     pub(crate) journal: Journal,
-    pub(crate) writer: JoinHandle<()>,
+    pub(crate) writer: Writer,
     pub(crate) boot: Boot,
 }
 
@@ -72,16 +71,22 @@ impl Journal {
         identity: Identity,
         records_bytes_max: u64,
     ) -> Result<Opened, OpenError> {
-        let lock = lock_file(path)?;
-        let fresh = create_private(path)?;
-        let mut connection = connect(path).await?;
-        let boot = prepare(&mut connection, path, identity, fresh).await?;
-        let options = SqliteConnectOptions::new().filename(path).read_only(true);
-        let reader = SqlitePoolOptions::new().max_connections(2).connect_lazy_with(options);
-        let (queue, jobs) = mpsc::channel(QUEUE);
-        let writer = write::spawn(connection, jobs, wal_path(path), records_bytes_max);
-        Ok(Opened { journal: Journal { queue, reader, _lock: Arc::new(lock) }, writer, boot })
+        let path = path.to_owned();
+        blocking(move || open(&path, identity, records_bytes_max)).await
     }
+}
+
+fn open(path: &Path, identity: Identity, records_bytes_max: u64) -> Result<Opened, OpenError> {
+    let lock = lock_file(path)?;
+    let fresh = create_private(path)?;
+    let connection = connect(path).map_err(|error| corrupt(path, &error))?;
+    let boot = Found { connection: &connection, path }.prepare(identity, fresh)?;
+    let (queue, jobs) = queue(QUEUE, LINGER);
+    let log = Log::new(connection, wal_path(path), records_bytes_max);
+    let writer = Writer::spawn(log, queue.downgrade(), jobs)
+        .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+    let journal = Journal { queue, readers: Readers::new(path), _lock: Arc::new(lock) };
+    Ok(Opened { journal, writer, boot })
 }
 
 fn lock_file(path: &Path) -> Result<File, OpenError> {
@@ -134,118 +139,129 @@ fn create_private(path: &Path) -> Result<bool, OpenError> {
     }
 }
 
-async fn connect(path: &Path) -> Result<SqliteConnection, OpenError> {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Normal)
-        .foreign_keys(false)
-        .connect()
-        .await
-        .map_err(|error| corrupt(path, &error))
+fn connect(path: &Path) -> Result<Connection, Error> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    Ok(connection)
 }
 
-async fn prepare(
-    connection: &mut SqliteConnection,
-    path: &Path,
-    identity: Identity,
-    fresh: bool,
-) -> Result<Boot, OpenError> {
-    if fresh || is_blank(connection, path).await? {
-        create_schema(connection, path, identity).await?;
-    } else {
-        let found = check_schema(connection, path).await?;
-        check_owner(connection, path, identity).await?;
-        if found == 1 {
-            apply(connection, path, FROM_1).await?;
+/// The file while it is being looked at.
+struct Found<'a> {
+    connection: &'a Connection,
+    path: &'a Path,
+}
+
+impl Found<'_> {
+    fn prepare(&self, identity: Identity, fresh: bool) -> Result<Boot, OpenError> {
+        if fresh || self.is_blank()? {
+            self.create_schema(identity)?;
+        } else {
+            let found = self.check_schema()?;
+            self.check_owner(identity)?;
+            if found == 1 {
+                self.apply(FROM_1)?;
+            }
+        }
+        let boot = self.last_boot()?;
+        if boot == Boot::PowerLoss {
+            self.check_pages()?;
+        }
+        self.set_meta("clean_stop", b"0")?;
+        self.set_meta("machine_boot", machine_boot().as_bytes())?;
+        // On disk before anything is served: else a power failure would look like a clean stop.
+        self.get::<i64>("PRAGMA wal_checkpoint(PASSIVE)")?;
+        sync(&wal_path(self.path));
+        Ok(boot)
+    }
+
+    /// A crash between making the file and filling it leaves a database without tables.
+    fn is_blank(&self) -> Result<bool, OpenError> {
+        Ok(self.get::<i64>("SELECT count(*) FROM sqlite_master")? == 0)
+    }
+
+    fn create_schema(&self, identity: Identity) -> Result<(), OpenError> {
+        self.apply(SCHEMA)?;
+        self.set_owner(identity)
+    }
+
+    /// Changes the tables and writes down the version that they have then, together.
+    fn apply(&self, statements: &str) -> Result<(), OpenError> {
+        let apply = || {
+            let transaction = self.connection.unchecked_transaction()?;
+            transaction.execute_batch(statements)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            transaction.commit()
+        };
+        apply().map_err(|error| corrupt(self.path, &error))
+    }
+
+    /// The file's schema, one that this version can read or bring up to date.
+    fn check_schema(&self) -> Result<i64, OpenError> {
+        if self.get::<i64>("PRAGMA application_id")? != APPLICATION_ID {
+            return Err(OpenError::Foreign(self.path.to_owned()));
+        }
+        match self.get("PRAGMA user_version")? {
+            found @ 1..=SCHEMA_VERSION => Ok(found),
+            found => Err(OpenError::Schema { path: self.path.to_owned(), found }),
         }
     }
-    let boot = last_boot(connection, path).await?;
-    if boot == Boot::PowerLoss {
-        check_pages(connection, path).await?;
+
+    fn check_owner(&self, identity: Identity) -> Result<(), OpenError> {
+        let other = |what: String| OpenError::OtherOwner { path: self.path.to_owned(), what };
+        // Written right after the tables; missing only if that was interrupted.
+        let (Some(db), Some(node)) = (self.meta("db")?, self.meta("node")?) else {
+            return self.set_owner(identity);
+        };
+        if db != identity.db.as_bytes() {
+            return Err(other("another market".to_owned()));
+        }
+        let own = <[u8; 8]>::try_from(node.as_slice()).map(u64::from_le_bytes);
+        match own {
+            Ok(node) if node == identity.node.0 => Ok(()),
+            Ok(node) => Err(other(format!("node {node}"))),
+            Err(_) => Err(self.damaged("unreadable node id".to_owned())),
+        }
     }
-    set_meta(connection, path, "clean_stop", b"0").await?;
-    set_meta(connection, path, "machine_boot", machine_boot().as_bytes()).await?;
-    // On disk before anything is served: else a power failure would look like a clean stop.
-    integer(connection, path, "PRAGMA wal_checkpoint(PASSIVE)").await?;
-    write::sync(wal_path(path)).await;
-    Ok(boot)
-}
 
-/// A crash between making the file and filling it leaves a database without tables.
-async fn is_blank(connection: &mut SqliteConnection, path: &Path) -> Result<bool, OpenError> {
-    Ok(integer(connection, path, "SELECT count(*) FROM sqlite_master").await? == 0)
-}
-
-async fn create_schema(
-    connection: &mut SqliteConnection,
-    path: &Path,
-    identity: Identity,
-) -> Result<(), OpenError> {
-    apply(connection, path, SCHEMA).await?;
-    set_meta(connection, path, "db", identity.db.as_bytes()).await?;
-    set_meta(connection, path, "node", &identity.node.0.to_le_bytes()).await
-}
-
-/// Changes the tables and writes down the version that they have then, together.
-async fn apply(
-    connection: &mut SqliteConnection,
-    path: &Path,
-    statements: &'static str,
-) -> Result<(), OpenError> {
-    let bad = |error: sqlx::Error| corrupt(path, &error);
-    let mut transaction = connection.begin().await.map_err(bad)?;
-    sqlx::raw_sql(statements).execute(&mut *transaction).await.map_err(bad)?;
-    let pragmas =
-        format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};");
-    sqlx::raw_sql(&pragmas).execute(&mut *transaction).await.map_err(bad)?;
-    transaction.commit().await.map_err(bad)
-}
-
-/// The file's schema, one that this version can read or bring up to date.
-async fn check_schema(connection: &mut SqliteConnection, path: &Path) -> Result<i64, OpenError> {
-    if integer(connection, path, "PRAGMA application_id").await? != APPLICATION_ID {
-        return Err(OpenError::Foreign(path.to_owned()));
+    fn set_owner(&self, identity: Identity) -> Result<(), OpenError> {
+        self.set_meta("db", identity.db.as_bytes())?;
+        self.set_meta("node", &identity.node.0.to_le_bytes())
     }
-    match integer(connection, path, "PRAGMA user_version").await? {
-        found @ 1..=SCHEMA_VERSION => Ok(found),
-        found => Err(OpenError::Schema { path: path.to_owned(), found }),
-    }
-}
 
-async fn check_owner(
-    connection: &mut SqliteConnection,
-    path: &Path,
-    identity: Identity,
-) -> Result<(), OpenError> {
-    let other = |what: String| OpenError::OtherOwner { path: path.to_owned(), what };
-    // Written right after the tables; missing only if that was interrupted.
-    let (Some(db), Some(node)) = (meta(connection, path, "db").await?, meta(connection, path, "node").await?)
-    else {
-        set_meta(connection, path, "db", identity.db.as_bytes()).await?;
-        return set_meta(connection, path, "node", &identity.node.0.to_le_bytes()).await;
-    };
-    if db != identity.db.as_bytes() {
-        return Err(other("another market".to_owned()));
+    /// A process that dies takes nothing with it; a machine may. The kernel's boot id tells them apart.
+    fn last_boot(&self) -> Result<Boot, OpenError> {
+        Ok(match (self.meta("clean_stop")?, self.meta("machine_boot")?) {
+            (None, _) | (_, None) => Boot::Whole,
+            (Some(clean), _) if clean == b"1" => Boot::Whole,
+            (_, Some(boot)) if !boot.is_empty() && boot == machine_boot().as_bytes() => Boot::Whole,
+            _ => Boot::PowerLoss,
+        })
     }
-    let own = <[u8; 8]>::try_from(node.as_slice()).map(u64::from_le_bytes);
-    match own {
-        Ok(node) if node == identity.node.0 => Ok(()),
-        Ok(node) => Err(other(format!("node {node}"))),
-        Err(_) => Err(OpenError::Corrupt { path: path.to_owned(), reason: "unreadable node id".to_owned() }),
-    }
-}
 
-/// A process that dies takes nothing with it; a machine may. The kernel's boot id tells them apart.
-async fn last_boot(connection: &mut SqliteConnection, path: &Path) -> Result<Boot, OpenError> {
-    let clean = meta(connection, path, "clean_stop").await?;
-    let machine = meta(connection, path, "machine_boot").await?;
-    Ok(match (clean, machine) {
-        (None, _) | (_, None) => Boot::Whole,
-        (Some(clean), _) if clean == b"1" => Boot::Whole,
-        (_, Some(boot)) if !boot.is_empty() && boot == machine_boot().as_bytes() => Boot::Whole,
-        _ => Boot::PowerLoss,
-    })
+    fn check_pages(&self) -> Result<(), OpenError> {
+        match self.get::<String>("PRAGMA quick_check(1)")? {
+            answer if answer == "ok" => Ok(()),
+            reason => Err(self.damaged(reason)),
+        }
+    }
+
+    fn get<T: FromSql>(&self, sql: &str) -> Result<T, OpenError> {
+        self.connection.query_row(sql, [], |row| row.get(0)).map_err(|error| corrupt(self.path, &error))
+    }
+
+    fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, OpenError> {
+        meta(self.connection, key).map_err(|error| corrupt(self.path, &error))
+    }
+
+    fn set_meta(&self, key: &str, value: &[u8]) -> Result<(), OpenError> {
+        set_meta(self.connection, key, value).map_err(|error| corrupt(self.path, &error))
+    }
+
+    fn damaged(&self, reason: String) -> OpenError {
+        OpenError::Corrupt { path: self.path.to_owned(), reason }
+    }
 }
 
 fn machine_boot() -> String {
@@ -254,48 +270,7 @@ fn machine_boot() -> String {
         .unwrap_or_default()
 }
 
-async fn check_pages(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
-    let row = sqlx::query("PRAGMA quick_check(1)")
-        .fetch_one(connection)
-        .await
-        .map_err(|error| corrupt(path, &error))?;
-    match row.try_get::<String, _>(0) {
-        Ok(answer) if answer == "ok" => Ok(()),
-        Ok(reason) => Err(OpenError::Corrupt { path: path.to_owned(), reason }),
-        Err(error) => Err(corrupt(path, &error)),
-    }
-}
-
-async fn integer(
-    connection: &mut SqliteConnection,
-    path: &Path,
-    sql: &'static str,
-) -> Result<i64, OpenError> {
-    let row = sqlx::query(sql).fetch_one(connection).await.map_err(|error| corrupt(path, &error))?;
-    row.try_get(0).map_err(|error| corrupt(path, &error))
-}
-
-async fn meta(
-    connection: &mut SqliteConnection,
-    path: &Path,
-    key: &str,
-) -> Result<Option<Vec<u8>>, OpenError> {
-    let query = sqlx::query_scalar("SELECT value FROM meta WHERE key = ?").bind(key);
-    query.fetch_optional(connection).await.map_err(|error| corrupt(path, &error))
-}
-
-async fn set_meta(
-    connection: &mut SqliteConnection,
-    path: &Path,
-    key: &str,
-    value: &[u8],
-) -> Result<(), OpenError> {
-    let query = sqlx::query("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)").bind(key).bind(value);
-    query.execute(connection).await.map_err(|error| corrupt(path, &error))?;
-    Ok(())
-}
-
-fn corrupt(path: &Path, error: &sqlx::Error) -> OpenError {
+fn corrupt(path: &Path, error: &Error) -> OpenError {
     OpenError::Corrupt { path: path.to_owned(), reason: error.to_string() }
 }
 

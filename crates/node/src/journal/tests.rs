@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::ledger::{Ledger, Limits, Now, Usage};
+use atoma_sqlite::rusqlite::Connection;
 use atoma_types::amount::UnitWeights;
 use atoma_types::message::Message as _;
 use atoma_types::{NodeId, Price, RequestAuth, SecretKey, Status, TaskId, Units};
-use sqlx::{Connection as _, SqliteConnection};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -124,7 +124,7 @@ async fn what_was_written_comes_back() {
         journal.write(Entry::Finished { id: Hash32::ZERO, outcome: "executed".into() }).await.unwrap();
         journal.write(Entry::Cursor("here".into())).await.unwrap();
         // No orderly close: as if killed.
-        opened.writer.abort();
+        drop(opened.writer);
     }
     let opened = open(&path(&dir)).await;
     assert_eq!(opened.boot, Boot::Whole);
@@ -166,10 +166,10 @@ async fn a_journal_of_the_first_schema_is_brought_up_to_date() {
     let Opened { journal, writer, .. } = open(&path).await;
     journal.write(channel()).await.unwrap();
     journal.close(writer).await.unwrap();
-    let mut old = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    let old = Connection::open(&path).unwrap();
     let back = "ALTER TABLE channels DROP COLUMN settle_until_ms; PRAGMA user_version = 1;";
-    sqlx::raw_sql(back).execute(&mut old).await.unwrap();
-    old.close().await.unwrap();
+    old.execute_batch(back).unwrap();
+    drop(old);
 
     let other = Identity { node: NodeId(2), ..identity() };
     assert!(Journal::open(&path, other, BYTES_MAX).await.is_err());
@@ -231,10 +231,9 @@ async fn kept_records_stay_within_their_bound() {
         let receipt = serve(&mut ledger, nonce);
         opened.journal.write(Entry::Receipt { receipt, full: full(50_000) }).await.unwrap();
     }
-    let bytes: i64 = sqlx::query_scalar("SELECT sum(length(body) + length(response)) FROM records")
-        .fetch_one(&opened.journal.reader)
-        .await
-        .unwrap();
+    let sum = "SELECT sum(length(body) + length(response)) FROM records";
+    let file = Connection::open(path(&dir)).unwrap();
+    let bytes: i64 = file.query_row(sum, [], |row| row.get(0)).unwrap();
     assert!(u64::try_from(bytes).unwrap() <= BYTES_MAX, "{bytes}");
     assert_eq!(opened.journal.receipts_from(Address::THREE, 1, 100).await.unwrap().len(), 40);
 }
@@ -290,11 +289,8 @@ async fn a_power_failure_is_told_from_a_crash() {
     let path = path(&dir);
     let opened = open(&path).await;
     // As if the machine had been another one when the journal was last open.
-    sqlx::query("UPDATE meta SET value = x'00' WHERE key = 'machine_boot'")
-        .execute(&SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap())
-        .await
-        .unwrap();
-    opened.writer.abort();
+    let other = "UPDATE meta SET value = x'00' WHERE key = 'machine_boot'";
+    Connection::open(&path).unwrap().execute(other, []).unwrap();
     drop(opened);
     let opened = open(&path).await;
     assert_eq!(opened.boot, Boot::PowerLoss);
@@ -312,11 +308,7 @@ async fn a_run_is_marked_on_disk_before_it_serves() {
     // The file without its log: what a power failure is sure to leave.
     let copy = dir.path().join("copy.sqlite");
     std::fs::copy(path(&dir), &copy).unwrap();
-    let mut connection = SqliteConnection::connect(&format!("sqlite://{}", copy.display())).await.unwrap();
-    let clean: Vec<u8> = sqlx::query_scalar("SELECT value FROM meta WHERE key = 'clean_stop'")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
+    let clean = read::meta(&Connection::open(copy).unwrap(), "clean_stop").unwrap().unwrap();
     assert_eq!(clean, b"0");
     drop(opened);
 }

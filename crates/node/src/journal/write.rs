@@ -1,58 +1,60 @@
 //! The writer: takes what is queued, commits it together, answers everybody.
 
-use super::{Entry, FullRecord, Job, JournalError, SYNC_WITHIN};
-use atoma_types::{Address, Receipt, Signed};
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection as _, Executor as _, Sqlite, Transaction};
+use super::sync::{Syncer, sync};
+use super::{Entry, FullRecord, Job, JournalError};
+use atoma_sqlite::rusqlite::{Connection, Error, ToSql, Transaction, TransactionBehavior, params};
+use atoma_sqlite::{Batches, WeakQueue};
+use atoma_types::{Receipt, Signed};
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
-use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinHandle;
-use tokio_util::task::AbortOnDropHandle;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tokio::sync::oneshot;
 
-/// Most rows in one commit.
-const BATCH: usize = 512;
+/// How long closing waits for the disk.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(super) fn spawn(
-    connection: SqliteConnection,
-    jobs: mpsc::Receiver<Job>,
+/// The writing thread. Dropped, it ends with the commit at hand and forgets what is queued, as if the process had
+/// died.
+pub(crate) struct Writer {
+    queue: WeakQueue<Job>,
+    thread: Option<JoinHandle<()>>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Writer {
+    pub(super) fn spawn(log: Log, queue: WeakQueue<Job>, jobs: Batches<Job>) -> io::Result<Self> {
+        let syncer = Syncer::spawn(log.wal.clone())?;
+        let (end, ended) = oneshot::channel();
+        let thread = thread::Builder::new().name("journal".into()).spawn(move || {
+            log.run(jobs, syncer);
+            drop(end);
+        })?;
+        Ok(Self { queue, thread: Some(thread), ended })
+    }
+
+    /// Waits, within a bound, until it has written what a closed queue held.
+    pub(super) async fn ended(mut self) {
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, &mut self.ended).await;
+        self.thread = None;
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.queue.abandon();
+            // Bounded by one commit.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the thread owns.
+pub(super) struct Log {
+    connection: Connection,
     wal: PathBuf,
-    records_bytes_max: u64,
-) -> JoinHandle<()> {
-    let dirty = Arc::new(Notify::new());
-    let syncer = AbortOnDropHandle::new(tokio::spawn(sync_when_dirty(wal.clone(), dirty.clone())));
-    let writer = Writer { connection, dirty, records_bytes_max, records_bytes: None, broken: None };
-    tokio::spawn(async move {
-        writer.run(jobs).await;
-        drop(syncer);
-        sync(wal).await;
-    })
-}
-
-/// Syncs the write-ahead log a moment after it grew, whatever else goes on.
-async fn sync_when_dirty(wal: PathBuf, dirty: Arc<Notify>) {
-    loop {
-        dirty.notified().await;
-        tokio::time::sleep(SYNC_WITHIN / 2).await;
-        sync(wal.clone()).await;
-    }
-}
-
-pub(super) async fn sync(wal: PathBuf) {
-    let synced =
-        tokio::task::spawn_blocking(move || std::fs::File::open(wal).and_then(|file| file.sync_data())).await;
-    match synced {
-        Ok(Ok(())) => {}
-        // The log is gone when the last connection closed: then SQLite has synced the file itself.
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Ok(Err(error)) => tracing::error!(%error, "cannot sync the journal"),
-        Err(error) => tracing::error!(%error, "syncing the journal was cut short"),
-    }
-}
-
-struct Writer {
-    connection: SqliteConnection,
-    dirty: Arc<Notify>,
+    /// Bounds what is kept of bodies and responses.
     records_bytes_max: u64,
     /// Size of the kept records; counted once, then carried on.
     records_bytes: Option<u64>,
@@ -60,28 +62,36 @@ struct Writer {
     broken: Option<JournalError>,
 }
 
-impl Writer {
-    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        let mut batch = Vec::with_capacity(BATCH);
-        while jobs.recv_many(&mut batch, BATCH).await > 0 {
-            let result = self.commit(&batch).await;
+impl Log {
+    pub(super) fn new(connection: Connection, wal: PathBuf, records_bytes_max: u64) -> Self {
+        // All statements below.
+        connection.set_prepared_statement_cache_capacity(32);
+        Self { connection, wal, records_bytes_max, records_bytes: None, broken: None }
+    }
+
+    fn run(mut self, mut jobs: Batches<Job>, syncer: Syncer) {
+        let mut batch = Vec::new();
+        while jobs.take(&mut batch) {
+            let result = self.commit(&batch, &syncer);
             for job in batch.drain(..) {
                 // A caller that went away needs no answer.
                 let _ = job.done.send(result.clone());
             }
         }
-        if let Err(error) = self.connection.close().await {
+        drop(syncer);
+        if let Err((_, error)) = self.connection.close() {
             tracing::warn!(%error, "cannot close the journal");
         }
+        sync(&self.wal);
     }
 
-    async fn commit(&mut self, batch: &[Job]) -> Result<(), JournalError> {
+    fn commit(&mut self, batch: &[Job], syncer: &Syncer) -> Result<(), JournalError> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
-        match self.try_commit(batch).await {
+        match self.try_commit(batch) {
             Ok(()) => {
-                self.dirty.notify_one();
+                syncer.grew();
                 Ok(())
             }
             Err(error) => {
@@ -93,130 +103,109 @@ impl Writer {
         }
     }
 
-    async fn try_commit(&mut self, batch: &[Job]) -> Result<(), sqlx::Error> {
+    fn try_commit(&mut self, batch: &[Job]) -> Result<(), Error> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut kept = match self.records_bytes {
             Some(bytes) => bytes,
-            None => records_bytes(&mut self.connection).await?,
+            None => records_bytes(&transaction)?,
         };
-        let mut transaction = self.connection.begin().await?;
         for job in batch {
-            kept = kept.saturating_add(insert(&mut transaction, &job.entry).await?);
+            kept = kept.saturating_add(insert(&transaction, &job.entry)?);
         }
         if kept > self.records_bytes_max {
-            drop_oldest_records(&mut transaction).await?;
-            kept = records_bytes(&mut transaction).await?;
+            drop_oldest_records(&transaction)?;
+            kept = records_bytes(&transaction)?;
         }
-        transaction.commit().await?;
+        transaction.commit()?;
         self.records_bytes = Some(kept);
         Ok(())
     }
 }
 
-async fn records_bytes(connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
-    let sum: i64 = sqlx::query_scalar(
+fn records_bytes(connection: &Connection) -> Result<u64, Error> {
+    let sum: i64 = connection.query_row(
         "SELECT coalesce(sum(length(request) + length(body) + length(response) \
          + length(prompt_ids) + length(output_ids)), 0) FROM records",
-    )
-    .fetch_one(connection)
-    .await?;
+        [],
+        |row| row.get(0),
+    )?;
     Ok(u64::try_from(sum).unwrap_or(0))
 }
 
 /// Drops the older half, so that the bound is met rarely and cheaply.
-async fn drop_oldest_records(transaction: &mut Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
-    transaction
-        .execute(
-            "DELETE FROM records WHERE sequence <= \
-             (SELECT (min(sequence) + max(sequence)) / 2 FROM records)",
-        )
-        .await?;
+fn drop_oldest_records(connection: &Connection) -> Result<(), Error> {
+    connection.execute(
+        "DELETE FROM records WHERE sequence <= (SELECT (min(sequence) + max(sequence)) / 2 FROM records)",
+        [],
+    )?;
     Ok(())
 }
 
 /// Returns the bytes that it adds to the kept records.
-async fn insert(transaction: &mut Transaction<'_, Sqlite>, entry: &Entry) -> Result<u64, sqlx::Error> {
-    let query = match entry {
+fn insert(transaction: &Transaction<'_>, entry: &Entry) -> Result<u64, Error> {
+    let run = |sql, values: &[&dyn ToSql]| transaction.prepare_cached(sql)?.execute(values);
+    match entry {
         // The terms of a channel never change; one that comes back lives again.
-        Entry::Channel { terms, settle_until_ms } => sqlx::query(
+        Entry::Channel { terms, settle_until_ms } => run(
             "INSERT INTO channels (stack, terms, settle_until_ms) VALUES (?, ?, ?) ON CONFLICT (stack) \
              DO UPDATE SET closed = 0, settle_until_ms = excluded.settle_until_ms",
-        )
-        .bind(blob(terms.stack))
-        .bind(encode(terms)?)
-        .bind(settle_until_ms.cast_signed()),
-        Entry::Admitted { stack, nonce, request_hash, expires_ms } => {
-            sqlx::query("INSERT INTO admitted (stack, nonce, request_hash, expires_ms) VALUES (?, ?, ?, ?)")
-                .bind(blob(*stack))
-                .bind(nonce.cast_signed())
-                .bind(request_hash.0.to_vec())
-                .bind(expires_ms.cast_signed())
-        }
-        Entry::Receipt { receipt, full } => return insert_receipt(transaction, receipt, full.as_deref()).await,
-        Entry::Voucher(voucher) => sqlx::query(
+            params![terms.stack.as_bytes(), encode(terms)?, settle_until_ms.cast_signed()],
+        ),
+        Entry::Admitted { stack, nonce, request_hash, expires_ms } => run(
+            "INSERT INTO admitted (stack, nonce, request_hash, expires_ms) VALUES (?, ?, ?, ?)",
+            params![stack.as_bytes(), nonce.cast_signed(), request_hash.0, expires_ms.cast_signed()],
+        ),
+        Entry::Receipt { receipt, full } => return insert_receipt(transaction, receipt, full.as_deref()),
+        Entry::Voucher(voucher) => run(
             "INSERT INTO vouchers (stack, count, voucher) VALUES (?, ?, ?) ON CONFLICT (stack) \
              DO UPDATE SET count = excluded.count, voucher = excluded.voucher WHERE excluded.count > vouchers.count",
-        )
-        .bind(blob(voucher.message.stack))
-        .bind(voucher.message.count.cast_signed())
-        .bind(encode(voucher)?),
-        Entry::Prepared { id, transaction } => {
-            sqlx::query("INSERT OR IGNORE INTO settlements (id, signed_transaction) VALUES (?, ?)")
-                .bind(id.0.to_vec())
-                .bind(transaction.clone())
-        }
+            params![voucher.message.stack.as_bytes(), voucher.message.count.cast_signed(), encode(voucher)?],
+        ),
+        Entry::Prepared { id, transaction } => run(
+            "INSERT OR IGNORE INTO settlements (id, signed_transaction) VALUES (?, ?)",
+            params![id.0, transaction],
+        ),
         Entry::Finished { id, outcome } => {
-            sqlx::query("UPDATE settlements SET outcome = ? WHERE id = ?").bind(outcome.clone()).bind(id.0.to_vec())
+            run("UPDATE settlements SET outcome = ? WHERE id = ?", params![outcome, id.0])
         }
-        Entry::Closed { stack } => sqlx::query("UPDATE channels SET closed = 1 WHERE stack = ?").bind(blob(*stack)),
-        Entry::Cursor(cursor) => set_meta("cursor", cursor.clone().into_bytes()),
-        Entry::CleanStop => set_meta("clean_stop", b"1".to_vec()),
-    };
-    query.execute(&mut **transaction).await?;
+        Entry::Closed { stack } => {
+            run("UPDATE channels SET closed = 1 WHERE stack = ?", params![stack.as_bytes()])
+        }
+        Entry::Cursor(cursor) => return set_meta(transaction, "cursor", cursor.as_bytes()).map(|()| 0),
+        Entry::CleanStop => return set_meta(transaction, "clean_stop", b"1").map(|()| 0),
+    }?;
     Ok(0)
 }
 
-async fn insert_receipt(
-    transaction: &mut Transaction<'_, Sqlite>,
+fn insert_receipt(
+    transaction: &Transaction<'_>,
     signed: &Signed<Receipt>,
     full: Option<&FullRecord>,
-) -> Result<u64, sqlx::Error> {
-    let (stack, count) = (blob(signed.message.stack), signed.message.count.cast_signed());
-    sqlx::query("INSERT INTO receipts (stack, count, receipt) VALUES (?, ?, ?)")
-        .bind(stack.clone())
-        .bind(count)
-        .bind(encode(signed)?)
-        .execute(&mut **transaction)
-        .await?;
+) -> Result<u64, Error> {
+    let (stack, count) = (signed.message.stack.as_bytes(), signed.message.count.cast_signed());
+    transaction
+        .prepare_cached("INSERT INTO receipts (stack, count, receipt) VALUES (?, ?, ?)")?
+        .execute(params![stack, count, encode(signed)?])?;
     let Some(full) = full else { return Ok(0) };
     let request = encode(&full.authorization)?;
     let (prompt, output) = (encode(&full.prompt_ids)?, encode(&full.output_ids)?);
     let added = request.len() + full.body.len() + full.response.len() + prompt.len() + output.len();
-    sqlx::query(
-        "INSERT INTO records (stack, count, request, body, response, prompt_ids, output_ids) \
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(stack)
-    .bind(count)
-    .bind(request)
-    .bind(full.body.to_vec())
-    .bind(full.response.clone())
-    .bind(prompt)
-    .bind(output)
-    .execute(&mut **transaction)
-    .await?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO records (stack, count, request, body, response, prompt_ids, output_ids) \
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![stack, count, request, &full.body[..], full.response, prompt, output])?;
     Ok(u64::try_from(added).unwrap_or(u64::MAX))
 }
 
-type Query = sqlx::query::Query<'static, Sqlite, sqlx::sqlite::SqliteArguments<'static>>;
-
-fn set_meta(key: &'static str, value: Vec<u8>) -> Query {
-    sqlx::query("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)").bind(key).bind(value)
+pub(super) fn set_meta(connection: &Connection, key: &str, value: &[u8]) -> Result<(), Error> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)")?
+        .execute(params![key, value])?;
+    Ok(())
 }
 
-fn blob(address: Address) -> Vec<u8> {
-    address.as_bytes().to_vec()
-}
-
-fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, sqlx::Error> {
-    bcs::to_bytes(value).map_err(|error| sqlx::Error::Encode(Box::new(error)))
+fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    bcs::to_bytes(value).map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))
 }

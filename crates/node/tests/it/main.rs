@@ -12,3 +12,4 @@ mod returning;
 mod serving;
 mod settling;
 mod support;
+mod upstream;

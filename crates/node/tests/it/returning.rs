@@ -4,6 +4,7 @@ use crate::interposed::{Interposed, Reads};
 use crate::support::{Answer, Market, User, chat, journal_of};
 use atoma_chain::Call;
 use atoma_node::{NodeConfig, Settle};
+use atoma_sqlite::rusqlite::Connection;
 use atoma_types::onchain::{Event, Selection};
 use atoma_types::{Transcript, Units};
 
@@ -77,11 +78,8 @@ async fn a_channel_written_off_goes_on_with_its_history() {
         books.ask(&user, &handle.url()).await;
         books.ask(&user, &handle.url()).await;
         handle.drain().await.unwrap();
-        let journal = format!("sqlite://{}", journal_of(market.dir.path()).display());
-        let pool = sqlx::SqlitePool::connect(&journal).await.unwrap();
-        let closed = sqlx::query("UPDATE channels SET closed = 1").execute(&pool).await.unwrap();
-        assert_eq!(closed.rows_affected(), 1);
-        pool.close().await;
+        let journal = Connection::open(journal_of(market.dir.path())).unwrap();
+        assert_eq!(journal.execute("UPDATE channels SET closed = 1", []).unwrap(), 1);
     }
     let handle = market.start().await;
     books.ask(&user, &handle.url()).await;

@@ -64,8 +64,10 @@ async fn with_node(contracts: &Path, root: &Path) -> Result<Output> {
 
 fn read(output: &Output) -> Result<Package> {
     if !output.status.success() {
-        let error = String::from_utf8_lossy(&output.stderr);
-        bail!("the package does not compile:\n{}", error.trim());
+        let (said, error) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        eprintln!("{}\n{}", said.trim(), error.trim());
+        bail!("the package does not compile: {}", first_error(&format!("{said}\n{error}")));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let json = text.lines().rev().find(|line| line.trim_start().starts_with('{'));
@@ -77,6 +79,30 @@ fn read(output: &Output) -> Result<Package> {
         bail!("the compiler's digest of the package is not this program's: one of them is wrong");
     }
     Ok(package)
+}
+
+/// Of all that a compiler says: the first error, and where it is.
+fn first_error(said: &str) -> String {
+    let mut lines = said.lines().map(str::trim).skip_while(|line| !line.starts_with("error"));
+    let Some(error) = lines.next() else { return "see above".to_owned() };
+    match lines.find_map(|line| line.strip_prefix("┌─ ")) {
+        Some(place) => format!("{error} ({})", place.trim_start_matches("./")),
+        None => error.to_owned(),
+    }
+}
+
+/// The package's own version, with the file that says so: shared objects of another are refused.
+pub(super) fn version(contracts: &Path) -> Result<(PathBuf, u64)> {
+    let folder = contracts.join("atoma/sources");
+    let files =
+        sources(&folder).with_context(|| format!("cannot read the packages in {}", contracts.display()))?;
+    let found = files.into_iter().find_map(|file| {
+        let text = std::fs::read_to_string(&file).ok()?;
+        let (_, body) = text.split_once("macro fun package_version(): u64 {")?;
+        let version = body.split('}').next()?.trim().parse().ok()?;
+        Some((file, version))
+    });
+    found.with_context(|| format!("no file in {} says what package_version!() is", folder.display()))
 }
 
 /// Copies manifests and sources, and writes into the manifests where Walrus and the base are.

@@ -32,6 +32,8 @@ fn deployment_calls() {
             "upgrade::commit &mut stack #1"
         ]
     );
+    let over = Call::HandOver { to, objects: vec![BADGE] };
+    assert_eq!(words(&over), ["send cap badge [08*32]"]);
     assert_eq!(
         words(&Call::Admin(AdminCall::Migrate)),
         [
