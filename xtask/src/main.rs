@@ -19,6 +19,8 @@ usage: cargo xtask <command>
   move build|test           the Move packages on the real compiler, and their tests on the real VM
   bench engine [ARGS...]    speed and determinism of the reference engine (--json, --threads 1,2)
   bench serving [ARGS...]   requests per second and added latency of node and gateway (--json)
+  soak [ARGS...]            many requests while users hang up, engines fail, nodes and the gateway are killed; then
+                            the books of all must agree (--requests N, --seed S, --faults all)
 
 Needs beside the Rust toolchain: Node.js with npm (move, conformance, typescript), Python 3.9 with venv (python) and
 cargo-deny (deny). Where one is missing the step fails and says how to install it.";
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         [name @ ("audit" | "conformance" | "costs"), rest @ ..] => steps::plays(name, rest),
         ["move", step @ ("build" | "test")] => steps::move_steps(&[step]),
         ["bench", name @ ("engine" | "serving"), rest @ ..] => bench(name, rest),
+        ["soak", rest @ ..] => bench("soak", rest),
         ["--help" | "-h" | "help"] => {
             println!("{HELP}");
             Ok(())

@@ -234,6 +234,56 @@ pub(crate) enum Node {
         #[command(flatten)]
         network: Network,
     },
+    /// Offer one more task, or ask another price for one that is offered.
+    Subscribe {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        #[arg(long, value_parser = task)]
+        task: TaskId,
+        /// Base units per million units.
+        #[arg(long, value_parser = price)]
+        price: Price,
+        /// Most units of one stack.
+        #[arg(long, value_parser = units, default_value = "100000000")]
+        max_units: Units,
+        #[command(flatten)]
+        network: Network,
+    },
+    /// End the offer of a task; stacks that drew the node are served to their end.
+    Unsubscribe {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        #[arg(long, value_parser = task)]
+        task: TaskId,
+        #[command(flatten)]
+        network: Network,
+    },
+    /// What the chain and the running service say of a node.
+    Status {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        #[command(flatten)]
+        network: Network,
+        #[arg(long)]
+        json: bool,
+    },
+    /// End all offers, so that the node can stop once its stacks are over.
+    Drain {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        #[command(flatten)]
+        network: Network,
+    },
+    /// Leave the market: disable the node, and after the contract's delays take the collateral back.
+    Withdraw {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// Needed to disable it: there is no way back.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        network: Network,
+    },
     /// List the nodes of the network.
     List {
         #[command(flatten)]

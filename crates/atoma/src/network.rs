@@ -35,6 +35,19 @@ pub(crate) async fn connect(home: &Home, network: &Network) -> Result<ChainClien
     Ok(chain)
 }
 
+/// The chain of a node: that of the market which its configuration names, unless another one is asked for.
+pub(crate) async fn connect_node(
+    home: &Home,
+    config: &atoma_node::NodeConfig,
+    network: &Network,
+) -> Result<ChainClient> {
+    let is_named = network.rpc.is_some() || network.deployment.is_some();
+    match config.deployment.clone().filter(|_| !is_named) {
+        Some(deployment) => Ok(ChainClient::connect(deployment).await?),
+        None => connect(home, network).await,
+    }
+}
+
 /// The chain, whether its market is there or not. With the profile, if it is one that says where the market is.
 pub(crate) async fn reach(home: &Home, network: &Network) -> Result<(ChainClient, Option<Profile>)> {
     let (deployment, profile) = find(home, network).await?;

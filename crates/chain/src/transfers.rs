@@ -55,7 +55,14 @@ impl ChainClient {
         start: TransactionStreamStart,
     ) -> impl Stream<Item = Result<(Option<CoinTransfer>, EventCursor), ChainError>> + Send + 'static + use<>
     {
-        let mask = ["digest", "transaction.sender", "effects.status", "balance_changes", "checkpoint"];
+        let mask = [
+            "digest",
+            "transaction.sender",
+            "effects.status",
+            "balance_changes",
+            "checkpoint",
+            "transaction_index",
+        ];
         let affected = pb::AffectedAddressFilter::default().with_address(address.to_string());
         let literal = pb::TransactionLiteral::default().with_affected_address(affected);
         let term = pb::TransactionTerm::default().with_literals(vec![literal]);

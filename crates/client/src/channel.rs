@@ -406,6 +406,7 @@ impl Channel {
     fn record_end(&self, books: &mut Books, reason: &Disagreement) {
         let Identity { stack, node, .. } = self.identity;
         tracing::warn!(%stack, %node, %reason, "disagreement with a node; the channel ends");
+        self.standing.distrust(Instant::now());
         books.lost.clear();
         let unpaid = || Completion::Unpaid { reason: reason.to_string() };
         let told = books.waiters.drain().map(|(_, waiter)| Told { waiter, completion: unpaid() }).collect();

@@ -57,6 +57,9 @@ impl Route {
         if value.len() > HEADER_MAX {
             return Err(wrong(format!("longer than {HEADER_MAX} bytes")));
         }
+        if !value.as_bytes().trim_ascii_start().starts_with(b"{") {
+            return Err(wrong("not a JSON object".to_owned()));
+        }
         let route: Self =
             serde_json::from_slice(value.as_bytes()).map_err(|error| wrong(error.to_string()))?;
         if [&route.order, &route.only, &route.ignore].iter().any(|nodes| nodes.len() > NODES_MAX) {
@@ -148,6 +151,13 @@ impl Standing {
             let rest = REST_MIN.saturating_mul(1 << excess.min(6)).min(REST_MAX);
             state.rests_until = Some(now + rest);
         }
+    }
+
+    /// Its account of an answer was wrong: it is left alone as long as possible.
+    pub(crate) fn distrust(&self, now: Instant) {
+        let mut state = lock(&self.state);
+        state.failures = FAILURES_MAX.saturating_mul(4);
+        state.rests_until = Some(now + REST_MAX);
     }
 
     /// It has no room, and said for how long.

@@ -117,7 +117,8 @@ impl Owner {
         let mut state = self.state();
         let Some(money) = state.money(grant.purse) else { return };
         money.leased += i128::from(grant.amount.0);
-        money.used = true;
+        // Who only hears that there is no more must still give back what it has, too little for itself.
+        money.used |= !grant.amount.is_zero();
         money.denied = grant.left.filter(|_| grant.amount.is_zero()).map(|left| (now, left));
     }
 

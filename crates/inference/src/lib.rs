@@ -14,6 +14,7 @@ mod digest;
 pub mod engine;
 mod gguf;
 mod kernels;
+pub mod minilm;
 pub mod mock;
 mod model;
 mod reference;

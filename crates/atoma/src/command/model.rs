@@ -3,7 +3,8 @@
 use crate::cli::Model as Arguments;
 use crate::home::Home;
 use crate::output::{self, Step, say};
-use anyhow::{Result, bail};
+use anyhow::Result;
+use atoma_inference::minilm::{MiniLmConfig, MiniLmEngine};
 use atoma_inference::upstream::UpstreamEngine;
 use atoma_inference::{Engine, ModelState, ModelStore, ReferenceConfig, ReferenceEngine, Sampling};
 use atoma_node::EngineConfig;
@@ -78,7 +79,7 @@ pub(crate) async fn engines(home: &Home, configured: Vec<EngineConfig>) -> Resul
         engines.push(match engine {
             EngineConfig::Upstream(config) => Arc::new(UpstreamEngine::connect(*config).await?),
             EngineConfig::Reference(stored) => reference_engine(home, &stored.model).await?,
-            EngineConfig::Minilm(stored) => bail!("`{}`: no engine of this kind yet", stored.model),
+            EngineConfig::Minilm(stored) => minilm_engine(home, stored.model).await?,
         });
     }
     Ok(engines)
@@ -97,4 +98,11 @@ pub(crate) async fn reference_engine(home: &Home, model: &str) -> Result<Arc<dyn
     let engine = loaded.await??;
     drop(step);
     Ok(Arc::new(engine))
+}
+
+/// The engine that embeds texts, its weights fetched if need be.
+async fn minilm_engine(home: &Home, model: String) -> Result<Arc<dyn Engine>> {
+    let path = pull(home, &model).await?;
+    let load = move || MiniLmEngine::load(&model, &path, &MiniLmConfig::default());
+    Ok(Arc::new(tokio::task::spawn_blocking(load).await??))
 }

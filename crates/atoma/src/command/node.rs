@@ -1,11 +1,13 @@
 //! `atoma node`: run a node and earn.
 
+mod operate;
+
 use crate::cli::{Network, Node as Arguments};
 use crate::home::{self, Home};
 use crate::network;
 use crate::output::{self, Step, say};
 use anyhow::{Context, Result, bail};
-use atoma_chain::{ChainClient, Wallet};
+use atoma_chain::Wallet;
 use atoma_node::{NodeConfig, Offering, Parts, Registration, SuiMarket};
 use atoma_types::NodeId;
 use atoma_types::onchain::Deployment;
@@ -21,6 +23,15 @@ pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
             register(home, &folder, endpoint, listen, offering, &network).await
         }
         Arguments::Run { config, network } => serve(home, &config, &network).await,
+        Arguments::Subscribe { folder, task, price, max_units, network } => {
+            operate::subscribe(home, &folder, Offering { task, price, max_units }, &network).await
+        }
+        Arguments::Unsubscribe { folder, task, network } => {
+            operate::unsubscribe(home, &folder, task, &network).await
+        }
+        Arguments::Status { folder, network, json } => operate::status(home, &folder, &network, json).await,
+        Arguments::Drain { folder, network } => operate::drain(home, &folder, &network).await,
+        Arguments::Withdraw { folder, yes, network } => operate::withdraw(home, &folder, yes, &network).await,
         Arguments::List { network, json } => list(home, &network, json).await,
     }
 }
@@ -106,11 +117,7 @@ async fn serve(home: &Home, path: &Path, network: &Network) -> Result<()> {
     let config = NodeConfig::load(path)?;
     let wallet = Wallet::load(&config.wallet)?;
     let receipt_key = atoma_node::load_key(&config.receipt_key)?;
-    let named = network.rpc.is_some() || network.deployment.is_some();
-    let chain = match config.deployment.clone().filter(|_| !named) {
-        Some(deployment) => ChainClient::connect(deployment).await?,
-        None => network::connect(home, network).await?,
-    };
+    let chain = network::connect_node(home, &config, network).await?;
     // A disabled node only settles, for which it needs no weights.
     let is_disabled = chain.node(config.node).await?.is_some_and(|node| node.disabled_ms != 0);
     let engines = match is_disabled {

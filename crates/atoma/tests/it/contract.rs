@@ -292,6 +292,12 @@ fn the_real_packages_are_published_and_upgraded() {
     std::os::unix::fs::symlink(text(&node.stdout).trim(), tools.join("node")).unwrap();
     std::os::unix::fs::symlink(repository().join("tests"), tools.join("tests")).unwrap();
     copy(&repository().join("contracts"), &tools.join("contracts"));
+    let digest = site
+        .command(site.home.path())
+        .args(["contract", "digest", "--contracts"])
+        .arg(site.contracts())
+        .output();
+    assert!(digest.unwrap().status.success());
     site.done(&["publish"]);
     site.done(&["init"]);
     site.done(&["upgrade", "lock", "--yes-forever"]);

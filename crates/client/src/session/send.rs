@@ -251,9 +251,7 @@ impl Inner {
                 self.leave_if_ended(&channel).await;
                 Failure::Busy(error, Duration::ZERO)
             }
-            (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, _) => {
-                Failure::Busy(error, retry_after(&headers))
-            }
+            (StatusCode::TOO_MANY_REQUESTS, _) => Failure::Busy(error, retry_after(&headers)),
             _ => Failure::Elsewhere(error),
         }
     }

@@ -109,6 +109,21 @@ pub(super) fn q8_dot<const R: usize>(weights: &[Q8Block], acts: &[ActRow<'_>; R]
     acc
 }
 
+/// Each product is a multiply-add chain over the inputs in order.
+#[inline(always)]
+pub(super) fn dense<const R: usize>(weights: &[Lanes], inputs: &[&[f32]; R]) -> [Lanes; R] {
+    let inputs = inputs.map(|input| &input[..weights.len()]);
+    let mut acc = [[0.0f32; LANES]; R];
+    for (k, weight) in weights.iter().enumerate() {
+        for (acc, input) in acc.iter_mut().zip(&inputs) {
+            for lane in 0..LANES {
+                acc[lane] = input[k].mul_add(weight[lane], acc[lane]);
+            }
+        }
+    }
+    acc
+}
+
 /// Quantizes 32 numbers: scale `max|x| / 127`, rounding to nearest, ties to even.
 #[inline(always)]
 fn quantize_block(x: &[Lanes; 4], out: &mut ActRowMut<'_>, b: usize) {

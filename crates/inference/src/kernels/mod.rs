@@ -116,6 +116,11 @@ pub(crate) fn q8_dot<const R: usize>(isa: Isa, weights: &[Q8Block], acts: &[ActR
     dispatch!(isa, q8_dot, weights, acts)
 }
 
+/// Products of 8 rows of unquantized weights, side by side, with `R` rows of as many inputs as there are weights.
+pub(crate) fn dense<const R: usize>(isa: Isa, weights: &[Lanes], inputs: &[&[f32]; R]) -> [Lanes; R] {
+    dispatch!(isa, dense, weights, inputs)
+}
+
 /// RMS norm of `x` scaled by `weight`, quantized.
 pub(crate) fn norm_quantize(isa: Isa, x: &[Lanes], weight: &[Lanes], eps: f32, out: ActRowMut<'_>) {
     dispatch!(isa, norm_quantize, x, weight, eps, out)

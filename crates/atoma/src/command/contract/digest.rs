@@ -10,6 +10,9 @@ use anyhow::Result;
 use atoma_chain::Profile;
 use atoma_types::Address;
 
+/// Where Walrus is when nobody says: apart from the base.
+const NO_WALRUS: Address = Address::from_static("0xb10b");
+
 pub(super) async fn run(
     home: &Home,
     part: Option<Part>,
@@ -23,7 +26,7 @@ pub(super) async fn run(
         None => None,
     };
     let deployed = profile.as_ref().and_then(|profile| profile.deployed.as_ref());
-    let original = deployed.map_or(NOWHERE, |deployed| deployed.walrus_package);
+    let original = deployed.map_or(NO_WALRUS, |deployed| deployed.walrus_package);
     let walrus = Located { original, newest: walrus.unwrap_or(original) };
     let mut report = Report::new(is_json);
     for part in PARTS.into_iter().filter(|each| part.is_none_or(|part| part == *each)) {

@@ -1,0 +1,278 @@
+//! The services, each in a process of its own, and the fleet of them.
+
+use crate::engine::MODEL;
+use anyhow::{Context, Result};
+use atoma::market::{Market, MarketConfig, PRICE, funded_wallet, spawn_node};
+use atoma_bench::program::{Program, say, told_to_end};
+use atoma_chain::ChainClient;
+use atoma_client::market::ChainMarket;
+use atoma_gateway::{GatewayConfig, NewKey};
+use atoma_inference::mock::{MockConfig, MockEngine};
+use atoma_inference::upstream::{UpstreamConfig, UpstreamEngine};
+use atoma_node::{NodeConfig, Offering, Registration};
+use atoma_types::onchain::Deployment;
+use atoma_types::{TaskId, Units};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Units of a stack: few enough that some are used up and replaced.
+const STACK_UNITS: u64 = 100_000;
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Role {
+    Chain,
+    Node,
+    Gateway,
+}
+
+/// Where the market is, and what is sold.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ChainReady {
+    pub(crate) deployment: Deployment,
+    task: TaskId,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct GatewayReady {
+    pub(crate) url: String,
+    pub(crate) key: String,
+}
+
+/// What the keys were charged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Charged {
+    pub(crate) requests: u64,
+    pub(crate) units: u64,
+    pub(crate) cost: u64,
+    /// Set aside for requests of which it is not known what they cost.
+    pub(crate) reserved: u64,
+}
+
+/// All services of a market.
+pub(crate) struct Fleet {
+    pub(crate) folder: PathBuf,
+    pub(crate) chain: ChainReady,
+    engine: String,
+    _chain: Program,
+    nodes: Vec<Mutex<Option<Program>>>,
+    gateway: Mutex<(Option<Program>, GatewayReady)>,
+}
+
+impl Fleet {
+    pub(crate) fn start(folder: &Path, nodes: usize, engine: &str) -> Result<Self> {
+        let (chain_program, chain) = start::<ChainReady>("chain", folder, 0, engine)?;
+        std::fs::write(folder.join("chain.json"), serde_json::to_vec(&chain)?)?;
+        let nodes = (0..nodes)
+            .map(|index| Ok(Mutex::new(Some(start::<()>("node", folder, index, engine)?.0))))
+            .collect::<Result<_>>()?;
+        let (gateway, ready) = start("gateway", folder, 0, engine)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            chain,
+            engine: engine.to_owned(),
+            _chain: chain_program,
+            nodes,
+            gateway: Mutex::new((Some(gateway), ready)),
+        })
+    }
+
+    pub(crate) fn gateway(&self) -> GatewayReady {
+        lock(&self.gateway).1.clone()
+    }
+
+    pub(crate) fn node_folders(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        (0..self.nodes.len()).map(|index| node_folder(&self.folder, index))
+    }
+
+    /// Kills a node, and starts it again after a while.
+    pub(crate) async fn bounce_node(self: &Arc<Self>, which: usize, down: Duration) {
+        let (fleet, which) = (Arc::clone(self), which % self.nodes.len().max(1));
+        let bounce = move || -> Result<()> {
+            let Some(place) = fleet.nodes.get(which) else { return Ok(()) };
+            if let Some(program) = lock(place).take() {
+                program.kill()?;
+            }
+            std::thread::sleep(down);
+            *lock(place) = Some(start::<()>("node", &fleet.folder, which, &fleet.engine)?.0);
+            Ok(())
+        };
+        report(tokio::task::spawn_blocking(bounce).await.context("a bounce died").flatten());
+    }
+
+    /// Kills the gateway, and starts it again after a while.
+    pub(crate) async fn bounce_gateway(self: &Arc<Self>, down: Duration) {
+        let fleet = Arc::clone(self);
+        let bounce = move || -> Result<()> {
+            let program = lock(&fleet.gateway).0.take();
+            if let Some(program) = program {
+                program.kill()?;
+            }
+            std::thread::sleep(down);
+            let (program, ready) = start("gateway", &fleet.folder, 0, &fleet.engine)?;
+            *lock(&fleet.gateway) = (Some(program), ready);
+            Ok(())
+        };
+        report(tokio::task::spawn_blocking(bounce).await.context("a bounce died").flatten());
+    }
+
+    /// Ends gateway and nodes in order, the gateway first.
+    pub(crate) fn drain(&self) -> Result<Charged> {
+        let gateway = lock(&self.gateway).0.take().context("the gateway does not run")?;
+        let charged = gateway.stop_and_hear()?;
+        for node in &self.nodes {
+            lock(node).take().context("a node does not run")?.stop()?;
+        }
+        Ok(charged)
+    }
+}
+
+fn report(result: Result<()>) {
+    if let Err(error) = result {
+        eprintln!("a service did not come back: {error:#}");
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn start<R: serde::de::DeserializeOwned>(
+    role: &str,
+    folder: &Path,
+    index: usize,
+    engine: &str,
+) -> Result<(Program, R)> {
+    let folder = folder.to_str().context("the folder's name is not text")?;
+    let index = index.to_string();
+    Program::start(&["--role", role, "--folder", folder, "--index", &index, "--engine", engine])
+}
+
+pub(crate) async fn run(role: Role, folder: &Path, index: usize, engine: &str) -> Result<()> {
+    match role {
+        Role::Chain => chain(folder).await,
+        Role::Node => node(folder, index, engine).await,
+        Role::Gateway => gateway(folder).await,
+    }
+}
+
+async fn chain(folder: &Path) -> Result<()> {
+    let engine = Arc::new(MockEngine::new(MockConfig { model: MODEL.to_owned(), ..MockConfig::default() }));
+    let config = MarketConfig {
+        nodes: 0,
+        engine,
+        devnet: atoma_devnet::Config { listen: local(0), ..atoma_devnet::Config::default() },
+        folder: folder.join("chain"),
+        price: PRICE,
+        settle: atoma_node::Settle::default(),
+        admission: atoma_node::Admission::default(),
+    };
+    let market = Market::start(config).await?;
+    say(&ChainReady { deployment: market.chain.deployment().clone(), task: market.task })?;
+    told_to_end().await?;
+    market.drain().await
+}
+
+fn read_chain(folder: &Path) -> Result<ChainReady> {
+    Ok(serde_json::from_slice(&std::fs::read(folder.join("chain.json"))?)?)
+}
+
+fn node_folder(folder: &Path, index: usize) -> PathBuf {
+    folder.join(format!("node-{index}"))
+}
+
+async fn node(folder: &Path, index: usize, engine: &str) -> Result<()> {
+    let ChainReady { deployment, task } = read_chain(folder)?;
+    let folder = node_folder(folder, index);
+    let chain = ChainClient::connect(deployment.clone()).await?;
+    let wallet = funded_wallet(&deployment, &chain, &folder).await?;
+    let listen = fixed_address(&folder)?;
+    let receipt_key = atoma_node::load_or_create_key(&folder.join("receipt.key"))?;
+    let registration = Registration {
+        endpoint: format!("http://{listen}"),
+        receipt_key: receipt_key.public_key(),
+        payout: None,
+        collateral: None,
+        offerings: vec![Offering { task, price: PRICE, max_units: Units(100_000_000) }],
+    };
+    let id = atoma_node::register_if_needed(&chain, &wallet, &registration).await?;
+    let mut config = NodeConfig { listen, ..NodeConfig::test(id, vec![task], &folder) };
+    config.admission.concurrent = 64;
+    let upstream: UpstreamConfig = serde_json::from_value(serde_json::json!({
+        "model": MODEL, "replicas": [engine], "context_tokens": 8_192,
+    }))?;
+    let engine = Arc::new(UpstreamEngine::connect(upstream).await?);
+    let handle = spawn_node(&chain, &wallet, &config, engine).await?;
+    say(&())?;
+    told_to_end().await?;
+    Ok(handle.drain().await?)
+}
+
+async fn gateway(folder: &Path) -> Result<()> {
+    let ChainReady { deployment, .. } = read_chain(folder)?;
+    let folder = folder.join("gateway");
+    let chain = ChainClient::connect(deployment.clone()).await?;
+    let wallet = funded_wallet(&deployment, &chain, &folder).await?;
+    let mut config = GatewayConfig { listen: fixed_address(&folder)?, ..GatewayConfig::local(&folder) };
+    config.stacks.units = STACK_UNITS;
+    config.requests.patience_ms = 5_000;
+    let gateway = atoma_gateway::spawn(config, Arc::new(ChainMarket::new(chain, wallet))).await?;
+    let key_file = folder.join("key");
+    let key = match std::fs::read_to_string(&key_file) {
+        Ok(key) => key,
+        Err(_) => {
+            let made = gateway.create_key(NewKey { name: "soak".to_owned(), ..NewKey::default() }).await?;
+            std::fs::write(&key_file, &made.secret)?;
+            made.secret
+        }
+    };
+    say(&GatewayReady { url: gateway.url(), key: key.clone() })?;
+    told_to_end().await?;
+    // Whatever is not known yet is asked for until the nodes say.
+    let charged = settled(&gateway.url(), &key).await?;
+    gateway.drain(false).await?;
+    say(&charged)
+}
+
+/// How long it may take until it is known what every request cost.
+const SETTLED_WITHIN: u32 = 120;
+
+async fn settled(url: &str, key: &str) -> Result<Charged> {
+    let http = reqwest::Client::new();
+    let mut charged = Charged::default();
+    for _ in 0..SETTLED_WITHIN {
+        let usage = http.get(format!("{url}/v1/usage")).bearer_auth(key).send().await?;
+        let usage: serde_json::Value = usage.json().await?;
+        let number = |value: &serde_json::Value| value.as_u64().unwrap_or(0);
+        charged = Charged {
+            requests: number(&usage["totals"]["requests"]),
+            units: number(&usage["totals"]["units"]),
+            cost: number(&usage["totals"]["cost"]),
+            reserved: number(&usage["reserved"]),
+        };
+        if charged.reserved == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(charged)
+}
+
+/// The same address at every start: it is on chain, and users know it.
+fn fixed_address(folder: &Path) -> Result<SocketAddr> {
+    let file = folder.join("address");
+    if let Ok(text) = std::fs::read_to_string(&file) {
+        return Ok(text.parse()?);
+    }
+    let address = TcpListener::bind(local(0))?.local_addr()?;
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(file, address.to_string())?;
+    Ok(address)
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
