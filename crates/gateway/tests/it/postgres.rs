@@ -13,12 +13,13 @@ const REQUIRE: &str = "ATOMA_REQUIRE_POSTGRES";
 const TRIES: u32 = 600;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Runs the server and waits for it; whatever ends the parent, the server and its data go.
+/// Runs the server as long as the tests' process is there, however that ends; then server and data go. (A shell has its
+/// background jobs ignore SIGQUIT until they say otherwise.)
 const SCRIPT: &str = r#"
-trap 'kill -QUIT "$server" 2>/dev/null' QUIT TERM HUP
 "$0" -D "$1/data" -k "$1" -h '' -c fsync=off -c log_min_messages=panic &
 server=$!
-wait "$server"
+while [ -d "/proc/$2" ] && kill -0 "$server" 2>/dev/null; do sleep 1; done
+kill "$server" 2>/dev/null
 wait "$server"
 rm -rf "$1"
 "#;
@@ -101,28 +102,32 @@ fn start(initdb: &Path, postgres: &Path) -> String {
     if let Some((uid, gid)) = user {
         std::os::unix::fs::chown(&folder, Some(uid), Some(gid)).unwrap();
     }
-    let made = run_as(user)
-        .args([initdb.as_os_str(), "-D".as_ref(), folder.join("data").as_os_str()])
+    let made = run_as(user, initdb)
+        .args(["-D".as_ref(), folder.join("data").as_os_str()])
         .args(["-U", "atoma", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"])
-        .current_dir("/")
         .output()
         .unwrap();
     assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-    let mut command = run_as(user);
-    command.args(["sh".as_ref(), "-c".as_ref(), SCRIPT.as_ref(), postgres.as_os_str(), folder.as_os_str()]);
-    command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    // The signal comes when the thread ends that started it: one that lasts as long as the tests.
+    let mut command = run_as(user, Path::new("sh"));
+    command.args(["-c".as_ref(), SCRIPT.as_ref(), postgres.as_os_str(), folder.as_os_str()]);
+    command.arg(std::process::id().to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     std::thread::spawn(move || command.spawn().unwrap().wait());
     format!("postgres://atoma@localhost/postgres?host={}", folder.display())
 }
 
-/// A command that gets a signal when its parent is gone, run by somebody else if need be.
-fn run_as(user: Option<(u32, u32)>) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "QUIT"]);
-    if let Some((uid, gid)) = user {
-        command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".to_owned()]);
-    }
+/// A command run by somebody else if need be.
+fn run_as(user: Option<(u32, u32)>, program: &Path) -> Command {
+    let mut command = match user {
+        None => Command::new(program),
+        Some((uid, gid)) => {
+            let mut command = Command::new("setpriv");
+            command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".to_owned()]);
+            command.arg(program);
+            command
+        }
+    };
+    command.current_dir("/");
     command
 }
 
