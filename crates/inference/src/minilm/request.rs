@@ -81,10 +81,13 @@ impl Request {
     }
 }
 
+/// Reads one input, whose place in the body is named.
+type ReadInput<'a> = &'a dyn Fn(&Value, String) -> Result<Vec<u32>, EngineError>;
+
 /// One text, several, the tokens of one, or of several.
 fn inputs(value: &Value, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>, EngineError> {
     let one = || "input".to_owned();
-    let several = |items: &[Value], read: &dyn Fn(&Value, String) -> Result<Vec<u32>, EngineError>| {
+    let several = |items: &[Value], read: ReadInput<'_>| {
         if items.len() > INPUTS_MAX {
             let text = format!("`input` may have at most {INPUTS_MAX} inputs, got {}", items.len());
             return Err(EngineError::bad("input", text));
