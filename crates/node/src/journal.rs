@@ -11,8 +11,8 @@ mod read;
 mod sync;
 mod write;
 
-pub use open::OpenError;
 pub(crate) use open::{Boot, Identity, Opened};
+pub use open::{OpenError, running_process};
 pub(crate) use read::Kept;
 pub(crate) use write::Writer;
 
@@ -30,8 +30,8 @@ use tokio::sync::oneshot;
 pub(crate) const SYNC_WITHIN: Duration = Duration::from_millis(10);
 /// How long a row that nobody waits for may wait for company.
 const LINGER: Duration = Duration::from_millis(5);
-/// Rows that may wait for the writer.
-const QUEUE: usize = 4_096;
+/// Places for rows. Every running request holds one for its record.
+const QUEUE: usize = 32_768;
 /// How long a caller waits for room in the queue.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -154,6 +154,11 @@ impl Journal {
             Ok(None) => Err(JournalError::Closed),
             Err(_) => Err(JournalError::Full),
         }
+    }
+
+    /// How many rows wait for the writer, and for how long, at most, the oldest row has not been committed.
+    pub(crate) fn backlog(&self) -> (usize, Duration) {
+        (self.queue.waiting(), self.queue.lag())
     }
 
     /// Writes one entry and waits for its commit.

@@ -8,7 +8,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Most entries in a batch.
@@ -20,6 +20,8 @@ pub fn queue<T>(capacity: usize, linger: Duration) -> (Queue<T>, Batches<T>) {
         entries: VecDeque::new(),
         sent: 0,
         taken: 0,
+        since: None,
+        taken_at: Instant::now(),
         hurried: false,
         closed: false,
         taker: Taker::Busy,
@@ -74,6 +76,10 @@ struct State<T> {
     entries: VecDeque<T>,
     sent: u64,
     taken: u64,
+    /// Since when, at most, an entry is not done.
+    since: Option<Instant>,
+    /// When the batch at hand was taken.
+    taken_at: Instant,
     /// Somebody waits for one of the entries.
     hurried: bool,
     closed: bool,
@@ -115,6 +121,16 @@ impl<T> Queue<T> {
         self.0.0.close();
     }
 
+    /// How many entries wait to be taken.
+    pub fn waiting(&self) -> usize {
+        self.0.0.lock().entries.len()
+    }
+
+    /// For how long, at most, the oldest entry has not been done.
+    pub fn lag(&self) -> Duration {
+        self.0.0.lock().since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     /// A handle that does not keep the queue open.
     pub fn downgrade(&self) -> WeakQueue<T> {
         WeakQueue(Arc::downgrade(&self.0))
@@ -148,6 +164,7 @@ impl<T> Place<T> {
         let mut state = shared.lock();
         if !state.closed {
             state.entries.push_back(entry);
+            state.since.get_or_insert_with(Instant::now);
             state.sent = state.sent.saturating_add(1);
             permit.forget();
             if state.taker == Taker::Idle {
@@ -178,6 +195,8 @@ impl<T> Batches<T> {
     pub fn take(&mut self, batch: &mut Vec<T>) -> bool {
         let shared = &self.shared;
         let mut state = shared.lock();
+        // The last batch is done; what is here came after it was taken.
+        state.since = (!state.entries.is_empty()).then_some(state.taken_at);
         loop {
             let lingers = |state: &mut State<T>| state.waits(!state.is_due(), Taker::Lingers);
             state = match shared.wake.wait_timeout_while(state, self.linger, lingers) {
@@ -192,6 +211,7 @@ impl<T> Batches<T> {
             state = shared.wake.wait_while(state, idles).unwrap_or_else(PoisonError::into_inner);
         }
         state.taker = Taker::Busy;
+        state.taken_at = Instant::now();
         let count = state.entries.len().min(BATCH);
         batch.extend(state.entries.drain(..count));
         state.taken = state.taken.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));

@@ -68,12 +68,14 @@ pub(super) async fn take(
     voucher.verify(&channel.terms.request_key).map_err(|_| VoucherRefusal::Signature)?;
     let slot = app.journal.slot().await?;
     let mut books = channel.books();
+    let before = books.acknowledged_units();
     match books.acknowledge(voucher)? {
         Acknowledged::Unchanged => Ok(None),
         Acknowledged::Advanced => {
             let written = slot.send(Entry::Voucher(voucher.clone()));
             drop(books);
             app.metrics.vouchers.increment();
+            app.metrics.acknowledged_units.add(voucher.message.units.saturating_sub(before).0);
             Ok(Some(written))
         }
     }
