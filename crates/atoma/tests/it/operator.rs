@@ -270,8 +270,10 @@ fn from_registration_to_the_collateral_back() {
     assert!(node.ended().success(), "{}", node.said());
     site.node_fails("withdraw", &[], "the collateral can be taken in");
     site.market(&["devnet", "advance", "700", "--epochs", "3"]);
+    assert!(site.node("status", &[]).contains("its collateral comes back now"));
     let back = site.node("withdraw", &[]);
     assert!(back.contains("1000") && back.contains("coins came back"), "{back}");
+    site.node_fails("withdraw", &[], "was taken already");
     let balance =
         ["wallet", "balance", "--json", "--wallet", site.folder.join("wallet.key").to_str().unwrap()]
             .map(str::to_owned);

@@ -101,3 +101,20 @@ async fn nobody_waits_for_a_thread_that_is_gone() {
     drop(batches);
     assert!(queue.place().await.is_none());
 }
+
+#[test]
+fn what_waits_and_what_is_not_done_can_be_seen() {
+    let (queue, mut batches) = queue(4, Duration::ZERO);
+    assert_eq!((queue.waiting(), queue.lag()), (0, Duration::ZERO));
+    drop(send(&queue, 1));
+    assert_eq!(queue.waiting(), 1);
+    let since = Instant::now();
+    assert_eq!(take(&mut batches), Some(vec![1]));
+    // Taken, and not done before the next is asked for.
+    assert_eq!(queue.waiting(), 0);
+    let waited = since.elapsed();
+    assert!(queue.lag() >= waited);
+    queue.close();
+    assert_eq!(take(&mut batches), None);
+    assert_eq!(queue.lag(), Duration::ZERO);
+}

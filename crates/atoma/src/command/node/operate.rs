@@ -195,7 +195,6 @@ pub(super) async fn withdraw(
         }
         place.execute("disabling the node", Call::DisableNode { node: node.id }).await?;
         let node = place.node().await?;
-        let seconds = node.exit_ms.saturating_sub(place.chain.now_ms().await?).div_ceil(1_000);
         if json {
             let (exit_ms, exit_epoch) = (node.exit_ms, node.exit_epoch);
             say!(
@@ -205,17 +204,15 @@ pub(super) async fn withdraw(
             return Ok(());
         }
         say!("disabled; keep the node running until it has settled (it ends by itself)");
-        say!("next    {again}   in {}, and not before epoch {}", duration(seconds), node.exit_epoch);
+        let wait = exit_wait(&place, &node).await?.unwrap_or_default();
+        say!("next    {again}   {wait}");
         return Ok(());
     }
-    let now = place.chain.now_ms().await?;
-    if now < node.exit_ms {
-        let seconds = node.exit_ms.saturating_sub(now).div_ceil(1_000);
-        bail!(
-            "the collateral can be taken in {}, and not before epoch {}",
-            duration(seconds),
-            node.exit_epoch
-        );
+    if node.collateral.is_zero() {
+        bail!("node {} has no collateral any more: it was taken already", node.id);
+    }
+    if let Some(wait) = exit_wait(&place, &node).await? {
+        bail!("the collateral can be taken {wait}");
     }
     if node.open_audits > 0 || node.open_disputes > 0 {
         let (audits, disputes) = (node.open_audits, node.open_disputes);
@@ -233,6 +230,17 @@ pub(super) async fn withdraw(
     }
     say!("{} coins came back to {}", got.display_coins(), place.wallet.address());
     Ok(())
+}
+
+/// When a disabled node's collateral can be taken; `None` if it can be now.
+async fn exit_wait(place: &Place, node: &Node) -> Result<Option<String>> {
+    let now = place.chain.now_ms().await?;
+    let epoch = place.chain.present_epoch().await?.number;
+    if now >= node.exit_ms && epoch >= node.exit_epoch {
+        return Ok(None);
+    }
+    let seconds = node.exit_ms.saturating_sub(now).div_ceil(1_000);
+    Ok(Some(format!("in {}, and not before epoch {} (this is {epoch})", duration(seconds), node.exit_epoch)))
 }
 
 /// What chain and node say of it.
@@ -271,8 +279,13 @@ pub(super) async fn status(home: &Home, folder: &Path, network: &Network, json: 
             Some(offer) => {
                 say!("task {task:<6} at {}, at most {} units a stack", offer.price, offer.max_units)
             }
+            None if node.disabled_ms != 0 => say!("task {task:<6} not offered"),
             None => say!("task {task:<6} not offered: atoma node subscribe {}", folder.display()),
         }
+    }
+    if node.disabled_ms != 0 && !node.collateral.is_zero() {
+        let wait = exit_wait(&place, &node).await?.unwrap_or_else(|| "now".to_owned());
+        say!("leaving     its collateral comes back {wait}: atoma node withdraw {}", folder.display());
     }
     match live {
         Value::Null => say!("service     does not answer at {}", place.config.listen),
