@@ -50,6 +50,9 @@ pub(crate) enum Command {
     /// The contract itself: publish it, make a market, administer and upgrade it.
     #[command(subcommand)]
     Contract(Contract),
+    /// What is sold: a model at a price ceiling, for nodes to offer.
+    #[command(subcommand)]
+    Task(Task),
     /// Prepaid units: buy, look at, close.
     #[command(subcommand)]
     Stack(Stack),
@@ -234,6 +237,12 @@ pub(crate) enum Node {
         #[command(flatten)]
         network: Network,
     },
+    /// Have a running node read `[[engines]]` of its `node.toml` again: replicas come and go, what runs ends where it
+    /// began. If the file is wrong nothing changes.
+    Reload {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Offer one more task, or ask another price for one that is offered.
     Subscribe {
         #[arg(value_name = "DIR")]
@@ -248,6 +257,8 @@ pub(crate) enum Node {
         max_units: Units,
         #[command(flatten)]
         network: Network,
+        #[arg(long)]
+        json: bool,
     },
     /// End the offer of a task; stacks that drew the node are served to their end.
     Unsubscribe {
@@ -257,6 +268,8 @@ pub(crate) enum Node {
         task: TaskId,
         #[command(flatten)]
         network: Network,
+        #[arg(long)]
+        json: bool,
     },
     /// What the chain and the running service say of a node.
     Status {
@@ -273,6 +286,8 @@ pub(crate) enum Node {
         folder: PathBuf,
         #[command(flatten)]
         network: Network,
+        #[arg(long)]
+        json: bool,
     },
     /// Leave the market: disable the node, and after the contract's delays take the collateral back.
     Withdraw {
@@ -283,6 +298,8 @@ pub(crate) enum Node {
         yes: bool,
         #[command(flatten)]
         network: Network,
+        #[arg(long)]
+        json: bool,
     },
     /// List the nodes of the network.
     List {
@@ -376,6 +393,31 @@ pub(crate) enum Devnet {
         epochs: Option<u64>,
         #[command(flatten)]
         network: Network,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// List the tasks of the network.
+    List {
+        #[command(flatten)]
+        network: Network,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a chat task that sells a model, and the model's row if there is none. The wallet becomes the creator, who
+    /// earns a share of 20 permille. Safe to repeat.
+    Create {
+        /// The model's label, as requests name it.
+        #[arg(long)]
+        model: String,
+        /// The highest price that a node may ask, in base units per million units.
+        #[arg(long, value_parser = price)]
+        price_ceiling: Price,
+        #[command(flatten)]
+        network: Network,
+        #[command(flatten)]
+        payer: Payer,
     },
 }
 

@@ -112,7 +112,7 @@ impl Inner {
                         Failure::Ours(error) => return Err(last.unwrap_or(error)),
                     };
                     tried.push((channel.identity().stack, channel.identity().node));
-                    tracing::debug!(node = %channel.identity().node, %error, "asking another node");
+                    tracing::debug!(node = %channel.identity().node, code = error.code, "asking another node");
                     last = Some(error);
                 }
             }
@@ -232,7 +232,7 @@ impl Inner {
         }
         let refusal = Refusal::read(body.as_deref().unwrap_or_default());
         let error = refusal.error(status);
-        tracing::debug!(%status, code = refusal.code(), message = error.message, "a node refused");
+        tracing::debug!(%status, code = refusal.code(), "a node refused");
         if let Some(body) = refusal.about_request(status) {
             return Failure::Final(Box::new(Answer::refusal(status, channel.identity(), body)));
         }

@@ -6,7 +6,7 @@ use super::running::{Reservation, Running, Slots, Work};
 use super::{ApiError, App, stream, vouchers};
 use crate::channels::Channel;
 use crate::clock::wall_ms;
-use atoma_inference::{Endpoint, EngineError, Generation, Load, Prepared};
+use atoma_inference::{Endpoint, Engine as _, EngineError, Generation, Load, Prepared};
 use atoma_types::message::AUTH_LIFE_MAX_MS;
 use atoma_types::wire::{AUTH_HEADER, Authorization};
 use atoma_types::{Hash32, RequestAuth};
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bodies from this size on are prepared on a thread that may block.
 const PREPARE_INLINE_MAX: usize = 4 * 1024;
@@ -26,7 +26,10 @@ const ENGINE_RETRY: Duration = Duration::from_secs(1);
 pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint, request: Request) -> Result<Response, ApiError> {
     app.metrics.requests.increment();
     let admitted = admit(&app, endpoint, request).await;
-    let (running, generation, streams) = admitted.inspect_err(|_| app.metrics.refused.increment())?;
+    let (running, generation, streams) = admitted.inspect_err(|error| {
+        app.metrics.refused.increment();
+        app.metrics.refusals.increment(error.code());
+    })?;
     if streams {
         stream::streamed(running, generation).await
     } else {
@@ -39,6 +42,7 @@ async fn admit(
     endpoint: Endpoint,
     request: Request,
 ) -> Result<(Running, Generation, bool), ApiError> {
+    let began = Instant::now();
     let (parts, body) = request.into_parts();
     let claim = match claim(app, &parts.headers).await {
         Ok(claim) => claim,
@@ -59,7 +63,7 @@ async fn admit(
     let slots = Slots::take(&app.journal).await?;
     let (streams, input) = (prepared.stream, prepared.input_tokens_broken_off);
     let generation = channel.offer()?.engine.run(prepared, limit)?;
-    let running = reservation.start(slots, Work { pass, authorization, body, input })?;
+    let running = reservation.start(slots, Work { pass, authorization, body, input, began })?;
     Ok((running, generation, streams))
 }
 

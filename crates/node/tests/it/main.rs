@@ -2,11 +2,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod aborts;
+mod batches;
 mod bodies;
 mod concurrency;
 mod crash;
 mod grants;
 mod interposed;
+mod operating;
 mod refusals;
 mod returning;
 mod serving;
