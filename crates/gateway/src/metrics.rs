@@ -1,7 +1,9 @@
 //! Counters in the Prometheus text format.
 
+use atoma_types::Amount;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What the gateway counts.
 #[derive(Debug, Default)]
@@ -16,6 +18,8 @@ pub(crate) struct Metrics {
     pub(crate) output_tokens: AtomicU64,
     pub(crate) units: AtomicU64,
     pub(crate) cost: AtomicU64,
+    /// Where the money was when it was looked at; nothing before.
+    float: Mutex<Option<[(&'static str, &'static str, i64); 5]>>,
 }
 
 /// Counts a request as in flight while it lives.
@@ -41,6 +45,25 @@ pub(crate) fn add(counter: &AtomicU64, value: u64) {
 }
 
 impl Metrics {
+    pub(crate) fn set_float(
+        &self,
+        wallet: Amount,
+        unused: Amount,
+        owed: Amount,
+        liable: Amount,
+        result: Option<i64>,
+    ) {
+        let signed = |amount: Amount| i64::try_from(amount.0).unwrap_or(i64::MAX);
+        let float = [
+            ("float_wallet", "Base units in the wallet.", signed(wallet)),
+            ("float_unused", "Base units in stacks that nobody used.", signed(unused)),
+            ("float_owed_to_nodes", "Base units that nodes have not settled yet.", signed(owed)),
+            ("float_liable", "Base units that accounts have left.", signed(liable)),
+            ("float_result", "Base units charged less what they cost.", result.unwrap_or_default()),
+        ];
+        *self.float.lock().unwrap_or_else(PoisonError::into_inner) = Some(float);
+    }
+
     pub(crate) fn render(&self, channels: usize, ended: usize) -> String {
         let mut text = String::new();
         let counters = [
@@ -64,11 +87,21 @@ impl Metrics {
         for (name, help, value) in gauges {
             write_metric(&mut text, name, "gauge", help, u64::try_from(value).unwrap_or(u64::MAX));
         }
+        let float = *self.float.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, help, value) in float.into_iter().flatten() {
+            write_metric(&mut text, name, "gauge", help, value);
+        }
         text
     }
 }
 
-fn write_metric(text: &mut String, name: &str, kind: &str, help: &str, value: u64) {
+pub(crate) fn write_metric(
+    text: &mut String,
+    name: &str,
+    kind: &str,
+    help: &str,
+    value: impl std::fmt::Display,
+) {
     let written = write!(
         text,
         "# HELP atoma_gateway_{name} {help}\n# TYPE atoma_gateway_{name} {kind}\natoma_gateway_{name} {value}\n"

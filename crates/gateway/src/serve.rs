@@ -34,6 +34,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LOOKS_PER_BEAT: u32 = 3;
 /// And between two removals of what is long over.
 const LOOKS_PER_TIDYING: u32 = 300;
+/// How often the chain is asked where the money is.
+const FLOAT_EVERY: Duration = Duration::from_secs(30);
 /// How long a change may take from its time to its commit.
 const OVERLAP_MS: u64 = 60_000;
 
@@ -143,6 +145,7 @@ pub async fn spawn_with(
         gateway.resume(reservation);
     }
     tokio::spawn(Arc::clone(&gateway).look_after());
+    tokio::spawn(Arc::clone(&gateway).watch_float());
     tokio::spawn(stock(session.clone(), gateway.config.models.clone()));
     if let Some(transfers) = transfers {
         tokio::spawn(deposits::follow(gateway.store.clone(), transfers, stop.clone()));
@@ -262,6 +265,22 @@ impl Gateway {
                 && let Err(error) = self.store.tidy().await
             {
                 tracing::warn!(%error, "the database is not tidied");
+            }
+        }
+    }
+
+    /// Reads where the money is, for the metrics. By itself: a chain that is away must hold nothing else up.
+    async fn watch_float(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(FLOAT_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = self.look_at_float() => {}
             }
         }
     }

@@ -81,7 +81,6 @@ impl Inner {
                 Ok(slot) => slot,
                 Err(error) => return Err(last.unwrap_or(error)),
             };
-            self.restock(&pool);
             let (channel, began) = (Arc::clone(slot.channel()), Instant::now());
             let sent = self.send(request, slot).await;
             let now = Instant::now();
@@ -149,7 +148,8 @@ impl Inner {
             return Err(error);
         }
         let vouched = voucher.as_ref().map_or(0, |voucher| voucher.message.count);
-        let authorization = Authorization { auth: auth.sign(channel.key()), voucher, grants: Vec::new() };
+        let authorization =
+            Authorization { auth: auth.sign(channel.key()), voucher, grants: channel.newer_grant() };
         let url = format!("{}{}", node.endpoint.trim_end_matches('/'), request.endpoint.path());
         let sent = self
             .http
@@ -167,6 +167,7 @@ impl Inner {
             return Err(self.refused(response, slot).await);
         }
         channel.set_acknowledged(vouched);
+        channel.grant_arrived();
         if is_event_stream(response.headers()) {
             self.streamed(response, slot).await
         } else {

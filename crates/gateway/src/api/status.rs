@@ -34,5 +34,5 @@ pub(super) async fn ready(State(gateway): Shared) -> Result<Json<Status>, ApiErr
 pub(super) async fn metrics(State(gateway): Shared) -> String {
     let channels = gateway.session.channels();
     let ended = channels.iter().filter(|(_, _, summary)| summary.ended.is_some()).count();
-    gateway.metrics.render(channels.len(), ended)
+    gateway.metrics.render(channels.len(), ended) + &gateway.supply_metrics()
 }

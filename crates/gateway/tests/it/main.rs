@@ -13,3 +13,4 @@ mod retries;
 mod serving;
 #[path = "../../../client/tests/it/sim.rs"]
 mod sim;
+mod supply;
