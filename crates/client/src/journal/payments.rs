@@ -2,7 +2,7 @@
 
 use super::{Journal, JournalError, StackState, address, from_sql, receipt, to_sql};
 use crate::market::Done;
-use atoma_sqlite::rusqlite::{Connection, Error, Row, params};
+use atoma_sqlite::rusqlite::{Connection, Row, params};
 use atoma_types::{Address, Amount, NodeId, TaskId, Units};
 
 /// What a transaction is for.
@@ -118,20 +118,17 @@ impl Journal {
             })
         };
         let sql = "SELECT label, kind, task, stack, prepared FROM intents ORDER BY created_ms, rowid";
-        self.readers
-            .read(move |connection| connection.prepare(sql)?.query_and_then([], intent)?.collect())
-            .await
+        self.read(move |connection| connection.prepare(sql)?.query_and_then([], intent)?.collect()).await
     }
 
     pub async fn spent(&self) -> Result<Spent, JournalError> {
         let sql = "SELECT COALESCE(SUM(paid), 0), COALESCE(SUM(returned), 0), COALESCE(SUM(gas), 0),
                    COALESCE(SUM(kind = 'purchase'), 0), COALESCE(SUM(kind = 'growth'), 0) FROM payments";
-        let sums = move |connection: &Connection| -> Result<[i64; 5], Error> {
+        let read = move |connection: &Connection| {
             let row = |row: &Row<'_>| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?]);
-            connection.query_row(sql, [], row)
+            Ok(connection.query_row(sql, [], row)?)
         };
-        let read = move |connection: &Connection| Ok::<_, JournalError>(sums(connection)?);
-        let [paid, returned, gas_mist, purchases, growths] = self.readers.read(read).await?;
+        let [paid, returned, gas_mist, purchases, growths]: [i64; 5] = self.read(read).await?;
         Ok(Spent {
             paid: Amount(from_sql(paid)?),
             returned: Amount(from_sql(returned)?),
@@ -148,7 +145,7 @@ impl Journal {
         let read = move |connection: &Connection| {
             connection.prepare(sql)?.query_and_then(params![stack.as_bytes()], receipt)?.collect()
         };
-        let newest: Vec<atoma_types::Signed<atoma_types::Receipt>> = self.readers.read(read).await?;
+        let newest: Vec<atoma_types::Signed<atoma_types::Receipt>> = self.read(read).await?;
         Ok(newest.into_iter().map(|signed| (signed.message.node, signed.message.total_units)).collect())
     }
 }
