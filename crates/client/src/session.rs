@@ -2,13 +2,14 @@
 
 mod answer;
 mod buy;
+mod forward;
 mod life;
 mod pool;
 mod receipts;
 mod refusal;
 mod send;
 
-pub use answer::{Answer, AnswerBody, AnswerStream, NODE_HEADER, STACK_HEADER};
+pub use answer::{Answer, AnswerBody, AnswerStream, FORWARDED_BY_HEADER, NODE_HEADER, STACK_HEADER};
 pub use life::{ChannelView, LifeError, StackView};
 
 use crate::ApiError;

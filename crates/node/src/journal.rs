@@ -18,7 +18,7 @@ pub(crate) use write::Writer;
 
 use crate::ledger::Terms;
 use atoma_sqlite::{Place, Queue, Readers, Ticket};
-use atoma_types::{Address, Hash32, Receipt, Signed, Voucher, wire::Authorization};
+use atoma_types::{Address, Forward, Hash32, Receipt, Signed, Voucher, wire::Authorization};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use std::fs::File;
@@ -63,6 +63,8 @@ pub(crate) enum Entry {
         nonce: u64,
         request_hash: Hash32,
         expires_ms: u64,
+        /// Of the node that passed the request on.
+        forward: Option<Signed<Forward>>,
     },
     /// A record of the transcript, with what it takes to reveal it.
     Receipt {

@@ -4,8 +4,8 @@ use super::{JournalError, RequestRow, to_sql};
 use crate::channel::Told;
 use crate::ledger::Bounds;
 use atoma_sqlite::rusqlite::{Connection, Error, ToSql, TransactionBehavior, params};
-use atoma_sqlite::{Batches, Queue, queue};
-use atoma_types::{Address, Hash32, NodeId, Receipt, Signed, Voucher};
+use atoma_sqlite::{Batches, Place, Queue, queue};
+use atoma_types::{Address, Hash32, NodeId, Price, Receipt, Signed, Voucher};
 use std::fmt;
 use std::fs::File;
 use std::time::Duration;
@@ -22,6 +22,13 @@ const LINGER: Duration = Duration::from_millis(5);
 pub(super) enum Entry {
     Request(RequestRow, Option<Box<Signed<Voucher>>>, Done),
     Refused(Hash32, Done),
+    /// Passed on to another node, which is paid at its own price.
+    Moved {
+        request_hash: Hash32,
+        to: NodeId,
+        price: Price,
+        done: Done,
+    },
     Receipt(Box<Signed<Receipt>>, Option<Told>),
     Voucher(Box<Signed<Voucher>>, Done),
     Ended {
@@ -68,12 +75,14 @@ impl Writer {
         Ok(Self { queue })
     }
 
+    /// Waits for room for one entry.
+    pub(super) async fn place(&self) -> Result<WriterPlace, JournalError> {
+        self.queue.place().await.map(WriterPlace).ok_or(JournalError::Closed)
+    }
+
     /// Returns when the entry is written.
     pub(super) async fn written(&self, entry: impl FnOnce(Done) -> Entry) -> Result<(), JournalError> {
-        let place = self.queue.place().await.ok_or(JournalError::Closed)?;
-        let (done, written) = oneshot::channel();
-        place.send(entry(done)).hurry();
-        written.await.map_err(|_| JournalError::Closed)?
+        self.place().await?.send(entry).await
     }
 
     /// Writes in a transaction of its own, after everything handed over before; returns when it is on the disk.
@@ -99,6 +108,22 @@ impl Writer {
     }
 }
 
+/// Room for one entry.
+#[derive(Debug)]
+pub(super) struct WriterPlace(Place<Entry>);
+
+impl WriterPlace {
+    /// Hands the entry over at once; what it gives resolves when that is written.
+    pub(super) fn send(
+        self,
+        entry: impl FnOnce(Done) -> Entry,
+    ) -> impl Future<Output = Result<(), JournalError>> {
+        let (done, written) = oneshot::channel();
+        self.0.send(entry(done)).hurry();
+        async move { written.await.map_err(|_| JournalError::Closed)? }
+    }
+}
+
 fn run(mut connection: Connection, mut entries: Batches<Entry>) {
     let mut batch = Vec::new();
     while entries.take(&mut batch) {
@@ -115,6 +140,7 @@ fn conclude(entry: Entry, written: &Result<(), JournalError>, connection: &mut C
     match entry {
         Entry::Request(_, _, done)
         | Entry::Refused(_, done)
+        | Entry::Moved { done, .. }
         | Entry::Voucher(_, done)
         | Entry::Flush(done) => {
             let _ = done.send(written.clone());
@@ -159,6 +185,7 @@ fn write(connection: &mut Connection, batch: &[Entry]) -> Result<(), JournalErro
                     params![request_hash.0],
                 )?;
             }
+            Entry::Moved { request_hash, to, price, .. } => move_request(&tx, request_hash, *to, *price)?,
             Entry::Receipt(receipt, _) => insert_receipt(&tx, receipt)?,
             Entry::Voucher(voucher, _) => upsert_voucher(&tx, voucher)?,
             Entry::Ended { stack, node, reason, .. } => run_cached(
@@ -177,7 +204,8 @@ fn insert_request(tx: &Connection, request: &RequestRow) -> Result<(), JournalEr
     run_cached(
         tx,
         "INSERT INTO requests
-         (request_hash, stack, node, max_units, input_max, output_max, unseen_max) VALUES (?, ?, ?, ?, ?, ?, ?)",
+         (request_hash, stack, node, max_units, input_max, output_max, unseen_max, forward_price)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         params![
             request.request_hash.0,
             request.stack.as_bytes(),
@@ -185,8 +213,28 @@ fn insert_request(tx: &Connection, request: &RequestRow) -> Result<(), JournalEr
             to_sql(request.max_units.0)?,
             to_sql(input)?,
             to_sql(output)?,
-            to_sql(unseen)?
+            to_sql(unseen)?,
+            request.forward_price.map(|price| to_sql(price.0)).transpose()?
         ],
+    )
+}
+
+/// The request is the other node's from now on, and goes no further.
+fn move_request(
+    tx: &Connection,
+    request_hash: &Hash32,
+    to: NodeId,
+    price: Price,
+) -> Result<(), JournalError> {
+    run_cached(
+        tx,
+        "UPDATE requests SET node = ?, forward_price = NULL WHERE request_hash = ?",
+        params![to_sql(to.0)?, request_hash.0],
+    )?;
+    run_cached(
+        tx,
+        "INSERT OR IGNORE INTO moves (request_hash, price) VALUES (?, ?)",
+        params![request_hash.0, to_sql(price.0)?],
     )
 }
 

@@ -10,7 +10,7 @@ use crate::ledger::{Refusal, Ticket, Usage};
 use atoma_inference::{Outcome, Summary};
 use atoma_types::hash::Hasher;
 use atoma_types::wire::{Authorization, encode};
-use atoma_types::{Hash32, Receipt, RequestAuth, Signed, Status};
+use atoma_types::{Forward, Hash32, Receipt, RequestAuth, Signed, Status};
 use bytes::Bytes;
 use serde_json::json;
 use std::sync::Arc;
@@ -50,6 +50,7 @@ impl Reservation {
             nonce: ticket.nonce,
             request_hash: ticket.request_hash,
             expires_ms: auth.expires_ms,
+            forward: work.forward,
         };
         let written = {
             let mut books = self.channel.books();
@@ -86,6 +87,8 @@ impl Slots {
 pub(super) struct Work {
     pub(super) pass: Pass,
     pub(super) authorization: Authorization,
+    /// Of the node that passed it on.
+    pub(super) forward: Option<Signed<Forward>>,
     pub(super) body: Bytes,
     pub(super) input: u64,
 }

@@ -13,8 +13,11 @@ CREATE TABLE admitted (
     nonce INTEGER NOT NULL,
     request_hash BLOB NOT NULL,
     expires_ms INTEGER NOT NULL,
+    -- What the node signed that passed the request on.
+    forward BLOB,
     PRIMARY KEY (stack, nonce)
 ) WITHOUT ROWID;
+CREATE INDEX admitted_forwards ON admitted (stack, request_hash) WHERE forward IS NOT NULL;
 
 CREATE TABLE receipts (
     stack BLOB NOT NULL,

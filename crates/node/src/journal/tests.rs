@@ -114,7 +114,10 @@ async fn what_was_written_comes_back() {
         for nonce in [5, u64::MAX, 6] {
             let request_hash = auth(nonce).signed_hash();
             let stack = Address::THREE;
-            journal.write(Entry::Admitted { stack, nonce, request_hash, expires_ms: 1 }).await.unwrap();
+            journal
+                .write(Entry::Admitted { stack, nonce, request_hash, expires_ms: 1, forward: None })
+                .await
+                .unwrap();
             let receipt = serve(&mut ledger, nonce);
             journal.write(Entry::Receipt { receipt, full: full(10) }).await.unwrap();
             journal.write(Entry::Voucher(ledger.voucher().unwrap().clone())).await.unwrap();

@@ -151,9 +151,15 @@ fn insert(transaction: &Transaction<'_>, entry: &Entry) -> Result<u64, Error> {
              DO UPDATE SET closed = 0, settle_until_ms = excluded.settle_until_ms",
             params![terms.stack.as_bytes(), encode(terms)?, settle_until_ms.cast_signed()],
         ),
-        Entry::Admitted { stack, nonce, request_hash, expires_ms } => run(
-            "INSERT INTO admitted (stack, nonce, request_hash, expires_ms) VALUES (?, ?, ?, ?)",
-            params![stack.as_bytes(), nonce.cast_signed(), request_hash.0, expires_ms.cast_signed()],
+        Entry::Admitted { stack, nonce, request_hash, expires_ms, forward } => run(
+            "INSERT INTO admitted (stack, nonce, request_hash, expires_ms, forward) VALUES (?, ?, ?, ?, ?)",
+            params![
+                stack.as_bytes(),
+                nonce.cast_signed(),
+                request_hash.0,
+                expires_ms.cast_signed(),
+                forward.as_ref().map(encode).transpose()?
+            ],
         ),
         Entry::Receipt { receipt, full } => return insert_receipt(transaction, receipt, full.as_deref()),
         Entry::Voucher(voucher) => run(
