@@ -8,6 +8,7 @@ use atoma_types::message::Message as _;
 use atoma_types::{
     Address, Amount, Hash32, NodeId, Price, PublicKey, Receipt, SecretKey, Signed, TaskId, Units, Voucher,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,7 +63,7 @@ impl Told {
 }
 
 /// A request about to be sent: enough to find out, even after a crash, how it was paid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
     pub stack: Address,
     pub node: NodeId,
@@ -394,14 +395,14 @@ impl Channel {
         self.books().ledger.take_over();
     }
 
-    /// Moves a request, and whoever waits for it, to the channel of the node that it was passed on to. What is
-    /// returned resolves when no restart can forget that.
+    /// Moves a request, and whoever waits for it, to the channel of the node that it was passed on to. No restart can
+    /// forget that when this returns.
     pub(crate) fn hand_over(
         &self,
         request_hash: Hash32,
         to: &Self,
         place: MovePlace,
-    ) -> Result<impl Future<Output = Result<(), JournalError>> + use<>, NotMoved> {
+    ) -> Result<Result<(), JournalError>, NotMoved> {
         // Always in the same order.
         let (mut here, mut there) = if self.identity.node < to.identity.node {
             let here = self.books();

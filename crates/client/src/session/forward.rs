@@ -164,7 +164,7 @@ impl Inner {
     ) -> Result<(), NotHandedOver> {
         let place = self.journal.move_place().await.map_err(NotHandedOver::Journal)?;
         let written = from.hand_over(request_hash, to, place).map_err(NotHandedOver::Not)?;
-        written.await.map_err(NotHandedOver::Journal)
+        written.map_err(NotHandedOver::Journal)
     }
 }
 

@@ -6,6 +6,7 @@ use super::running::{Reservation, Running, Slots, Work};
 use super::{ApiError, App, forward, stream, vouchers};
 use crate::channels::Channel;
 use crate::clock::wall_ms;
+use crate::journal::Entry;
 use crate::ledger::Refusal;
 use atoma_inference::{Endpoint, EngineError, Generation, Load, Prepared};
 use atoma_types::message::{AUTH_LIFE_MAX_MS, Message as _};
@@ -97,10 +98,12 @@ async fn begin(
     app.check_accepting()?;
     let slots = Slots::take(&app.journal).await?;
     let (streams, input) = (prepared.stream, prepared.input_tokens_broken_off);
+    if let Some(forward) = forward {
+        // Before any record of it.
+        app.journal.write(Entry::TakenOver(forward)).await?;
+    }
     let generation = channel.offer()?.engine.run(prepared, limit)?;
-    let (running, admitted) = reservation.start(slots, Work { pass, authorization, forward, body, input })?;
-    // The engine is at work already; its first word waits until the nonce is safe.
-    admitted.await?;
+    let running = reservation.start(slots, Work { pass, authorization, body, input })?;
     Ok((running, generation, streams))
 }
 
@@ -221,7 +224,6 @@ async fn authorize(
     // A disabled node says so also of stacks that it does not know.
     let channel = channel.or_else(|error| app.check_enabled().and(Err(error.into())))?;
     if let Some(voucher) = authorization.voucher.as_ref().filter(|_| !is_taken_over) {
-        // Its row is committed before the request's own, which is awaited.
         vouchers::take(app, &channel, voucher).await?;
     }
     Ok(channel)

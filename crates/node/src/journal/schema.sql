@@ -13,11 +13,16 @@ CREATE TABLE admitted (
     nonce INTEGER NOT NULL,
     request_hash BLOB NOT NULL,
     expires_ms INTEGER NOT NULL,
-    -- What the node signed that passed the request on.
-    forward BLOB,
     PRIMARY KEY (stack, nonce)
 ) WITHOUT ROWID;
-CREATE INDEX admitted_forwards ON admitted (stack, request_hash) WHERE forward IS NOT NULL;
+
+-- What another node signed that passed a request on to this one.
+CREATE TABLE forwards (
+    stack BLOB NOT NULL,
+    request_hash BLOB NOT NULL,
+    forward BLOB NOT NULL,
+    PRIMARY KEY (stack, request_hash)
+) WITHOUT ROWID;
 
 CREATE TABLE receipts (
     stack BLOB NOT NULL,
