@@ -18,13 +18,13 @@ use crate::ledger::{Bounds, OpenRequest};
 use crate::market::MarketError;
 use atoma_sqlite::rusqlite::{Connection, Error, OptionalExtension as _, Row, params};
 use atoma_sqlite::{Log, Readers, Stopped, blocking};
-use atoma_types::{Address, Hash32, NodeId, Receipt, Signed, TaskId, Units, Voucher};
+use atoma_types::{Address, Hash32, NodeId, Price, Receipt, Signed, TaskId, Units, Voucher};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
-use writer::{Kept, Writer};
+use writer::{Kept, Writer, WriterPlace};
 
 /// Nonces that are set aside at once; a crash skips what is left of them.
 const NONCE_BLOCK: u64 = 4_096;
@@ -49,6 +49,9 @@ CREATE TABLE IF NOT EXISTS requests (
     request_hash BLOB PRIMARY KEY, stack BLOB NOT NULL, node INTEGER NOT NULL, max_units INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS requests_of ON requests (stack, node);
+CREATE TABLE IF NOT EXISTS moves (
+    request_hash BLOB PRIMARY KEY, price INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS receipts (
     stack BLOB NOT NULL, node INTEGER NOT NULL, count INTEGER NOT NULL, receipt BLOB NOT NULL,
     PRIMARY KEY (stack, node, count)
@@ -64,7 +67,7 @@ CREATE TABLE IF NOT EXISTS endings (
 ";
 
 /// Columns that files of earlier versions lack.
-const ADDED: [(&str, &str, &str); 6] = [
+const ADDED: [(&str, &str, &str); 7] = [
     ("intents", "kind", "ALTER TABLE intents ADD COLUMN kind TEXT NOT NULL DEFAULT 'purchase'"),
     ("intents", "stack", "ALTER TABLE intents ADD COLUMN stack BLOB"),
     (
@@ -83,6 +86,7 @@ const ADDED: [(&str, &str, &str); 6] = [
         "ALTER TABLE requests ADD COLUMN unseen_max INTEGER NOT NULL DEFAULT 4294967295",
     ),
     ("requests", "refused", "ALTER TABLE requests ADD COLUMN refused INTEGER NOT NULL DEFAULT 0"),
+    ("requests", "forward_price", "ALTER TABLE requests ADD COLUMN forward_price INTEGER"),
 ];
 
 /// The file could not be read or written.
@@ -167,6 +171,8 @@ pub struct RequestRow {
     pub request_hash: Hash32,
     pub max_units: Units,
     pub bounds: Bounds,
+    /// Highest price at which another node of the stack may answer it; `None` if none may.
+    pub forward_price: Option<Price>,
 }
 
 /// What is known of a channel.
@@ -177,6 +183,18 @@ pub struct History {
     /// Requests whose receipt is not among them.
     pub open: Vec<OpenRequest>,
     pub ended: Option<String>,
+}
+
+/// Room for what is decided under a lock, so that the order of decisions is the order on disk.
+#[derive(Debug)]
+pub(crate) struct MovePlace(WriterPlace);
+
+impl MovePlace {
+    /// Keeps that a request is another node's from now on, at that node's price: that is safe from a crash of this
+    /// process when this returns.
+    pub(crate) fn write(self, request_hash: Hash32, to: NodeId, price: Price) -> Result<(), JournalError> {
+        self.0.keep(Kept::Moved { request_hash, to, price })
+    }
 }
 
 /// The journal. Clones share the file.
@@ -244,23 +262,27 @@ impl Journal {
         self.read(move |connection| history(connection, stack, node)).await
     }
 
-    /// The receipt of a request, if it was settled.
+    /// The receipt of a request, if it was settled, and the price of who answered, if that is not whom it was sent
+    /// to.
     pub async fn receipt_of(
         &self,
         stack: Address,
-        node: NodeId,
         request_hash: Hash32,
-    ) -> Result<Option<Signed<Receipt>>, JournalError> {
-        let node = to_sql(node.0)?;
-        let sql = "SELECT receipt FROM receipts WHERE stack = ? AND node = ? AND instr(receipt, ?) > 0
-                   ORDER BY count DESC";
+    ) -> Result<Option<(Signed<Receipt>, Option<Price>)>, JournalError> {
+        let sql =
+            "SELECT receipt FROM receipts WHERE stack = ? AND instr(receipt, ?) > 0 ORDER BY count DESC";
+        let moved = "SELECT price FROM moves WHERE request_hash = ?";
         let read = move |connection: &Connection| {
             let mut rows = connection.prepare(sql)?;
-            let holding = params![stack.as_bytes(), node, request_hash.as_bytes()];
-            rows.query_and_then(holding, receipt)?.collect::<Result<Vec<_>, _>>()
+            let holding = params![stack.as_bytes(), request_hash.as_bytes()];
+            let receipts = rows.query_and_then(holding, receipt)?.collect::<Result<Vec<_>, _>>()?;
+            let price: Option<i64> =
+                connection.query_row(moved, [request_hash.as_bytes()], |row| row.get(0)).optional()?;
+            Ok((receipts, price.map(from_sql).transpose()?.map(Price)))
         };
-        let receipts: Vec<Signed<Receipt>> = self.read(read).await?;
-        Ok(receipts.into_iter().find(|receipt| receipt.message.request_hash == request_hash))
+        let (receipts, price) = self.read(read).await?;
+        let found = receipts.into_iter().find(|receipt| receipt.message.request_hash == request_hash);
+        Ok(found.map(|receipt| (receipt, price)))
     }
 
     /// A stack's receipts, newest first.
@@ -289,6 +311,11 @@ impl Journal {
     /// Keeps that a request must cost nothing; returns when that is safe from a crash of this process.
     pub async fn refused(&self, request_hash: Hash32) -> Result<(), JournalError> {
         self.writer.keep(Kept::Refused(request_hash)).await
+    }
+
+    /// Waits for room for [what is decided later](MovePlace).
+    pub(crate) async fn move_place(&self) -> Result<MovePlace, JournalError> {
+        Ok(MovePlace(self.writer.place().await?))
     }
 
     /// Keeps a voucher; returns when it is safe from a crash of this process.
@@ -416,6 +443,7 @@ fn open_request(row: &Row<'_>) -> Result<OpenRequest, JournalError> {
             unseen: number("unseen_max")?,
         },
         refused: row.get("refused")?,
+        forward_price: row.get::<_, Option<i64>>("forward_price")?.map(from_sql).transpose()?.map(Price),
     })
 }
 
@@ -423,7 +451,7 @@ fn open_request(row: &Row<'_>) -> Result<OpenRequest, JournalError> {
 fn checked_before(receipt: &Receipt) -> OpenRequest {
     let Receipt { request_hash, units, input, output, .. } = *receipt;
     let bounds = Bounds { input, output, unseen: output };
-    OpenRequest { request_hash, max_units: units, bounds, refused: false }
+    OpenRequest { request_hash, max_units: units, bounds, refused: false, forward_price: None }
 }
 
 fn to_sql(value: u64) -> Result<i64, JournalError> {

@@ -4,6 +4,7 @@ mod answer;
 mod buy;
 mod contexts;
 mod demand;
+mod forward;
 mod holdings;
 mod life;
 mod pay;
@@ -13,7 +14,7 @@ mod receipts;
 mod refusal;
 mod send;
 
-pub use answer::{Answer, AnswerBody, AnswerStream, NODE_HEADER, STACK_HEADER};
+pub use answer::{Answer, AnswerBody, AnswerStream, FORWARDED_BY_HEADER, NODE_HEADER, STACK_HEADER};
 pub use demand::Supply;
 pub use holdings::{Holdings, StackHolding, Stocked};
 pub use life::{ChannelView, LifeError, StackView};

@@ -227,7 +227,7 @@ impl Gateway {
         let Reservation { id, payers, most, model, sent } = reservation;
         let Some(key) = self.keys.by_id(payers.key) else { return };
         let hold = money::hold_again(&key, most, payers.purses, payers.day, self.ledger.generation());
-        let account = Account { reservation: id, model, price: sent.price, hold };
+        let account = Account { reservation: id, model, hold };
         let gateway = Arc::clone(self);
         self.accounting.spawn(async move {
             match gateway.session.completion_of(&sent).await {

@@ -40,7 +40,14 @@ const NODE: NodeId = NodeId(7);
 fn row(n: u8) -> RequestRow {
     let units: u64 = n.into();
     let bounds = Bounds { input: units, output: units + 1, unseen: units + 2 };
-    RequestRow { stack: STACK, node: NODE, request_hash: Hash32([n; 32]), max_units: Units(units), bounds }
+    RequestRow {
+        stack: STACK,
+        node: NODE,
+        request_hash: Hash32([n; 32]),
+        max_units: Units(units),
+        bounds,
+        forward_price: None,
+    }
 }
 
 fn receipt(n: u8) -> Signed<Receipt> {
@@ -79,7 +86,7 @@ async fn requests_survive_with_what_they_allow_and_refusals() {
     let history = Journal::open(&path).await.unwrap().history(STACK, NODE).await.unwrap();
     let expected = (1..=100).map(|n| {
         let RequestRow { request_hash, max_units, bounds, .. } = row(n);
-        OpenRequest { request_hash, max_units, bounds, refused: n == 9 }
+        OpenRequest { request_hash, max_units, bounds, refused: n == 9, forward_price: None }
     });
     assert_eq!(history.open, expected.collect::<Vec<_>>());
     assert_eq!(history.ended.as_deref(), Some("because"));
@@ -99,9 +106,15 @@ async fn settled_requests_are_forgotten_and_those_after_a_lost_receipt_are_open(
     let history = journal.history(STACK, NODE).await.unwrap();
     assert_eq!(history.receipts, [receipt(1), receipt(2)]);
     let RequestRow { request_hash, max_units, bounds, .. } = row(3);
-    let third = OpenRequest { request_hash, max_units, bounds, refused: false };
+    let third = OpenRequest { request_hash, max_units, bounds, refused: false, forward_price: None };
     let bounds = Bounds { input: 1, output: 2, unseen: 2 };
-    let fourth = OpenRequest { request_hash: Hash32([4; 32]), max_units: Units(3), bounds, refused: false };
+    let fourth = OpenRequest {
+        request_hash: Hash32([4; 32]),
+        max_units: Units(3),
+        bounds,
+        refused: false,
+        forward_price: None,
+    };
     assert_eq!(history.open, [third, fourth]);
 }
 
@@ -131,7 +144,7 @@ async fn whoever_waits_is_told_once_it_is_written() {
     let (told, paid) = Told::new(Completion::settled(receipt(1), Price(1)));
     journal.settled(receipt(1), Some(told));
     assert!(matches!(paid.await, Ok(Completion::Settled { .. })));
-    assert!(journal.receipt_of(STACK, NODE, row(1).request_hash).await.unwrap().is_some());
+    assert!(journal.receipt_of(STACK, row(1).request_hash).await.unwrap().is_some());
     let (told, paid) = Told::new(Completion::Unpaid { reason: "because".into() });
     journal.ended(STACK, NODE, "because".into(), vec![told]);
     assert!(matches!(paid.await, Ok(Completion::Unpaid { .. })));
@@ -164,7 +177,10 @@ async fn what_only_the_log_has_comes_back() {
         let history = journal.history(STACK, NODE).await.unwrap();
         assert_eq!((history.receipts, history.ended), (vec![receipt(1)], None));
         let RequestRow { request_hash, max_units, bounds, .. } = row(2);
-        assert_eq!(history.open, [OpenRequest { request_hash, max_units, bounds, refused: true }]);
+        assert_eq!(
+            history.open,
+            [OpenRequest { request_hash, max_units, bounds, refused: true, forward_price: None }]
+        );
     }
 }
 
@@ -182,7 +198,13 @@ async fn older_files_go_on() {
     drop((file, journal));
     let history = Journal::open(&path).await.unwrap().history(STACK, NODE).await.unwrap();
     let bounds = Bounds { input: TOKENS_MAX, output: TOKENS_MAX, unseen: TOKENS_MAX };
-    let open = OpenRequest { request_hash: Hash32([1; 32]), max_units: Units(5), bounds, refused: false };
+    let open = OpenRequest {
+        request_hash: Hash32([1; 32]),
+        max_units: Units(5),
+        bounds,
+        refused: false,
+        forward_price: None,
+    };
     assert_eq!(history.open, [open]);
 }
 

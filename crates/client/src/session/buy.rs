@@ -105,6 +105,9 @@ impl Inner {
             if has_ended(&stack, channel.identity().node) {
                 channel.set_closing();
             }
+            if stack.channels.len() > 1 {
+                channel.take_over();
+            }
             pool.add(Arc::new(channel));
         }
         pool.set_stack(stack);

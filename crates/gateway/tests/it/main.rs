@@ -5,6 +5,7 @@
 mod accounts;
 mod api;
 mod crash;
+mod forwarding;
 mod keys;
 mod limits;
 mod market;

@@ -5,6 +5,7 @@ mod aborts;
 mod bodies;
 mod concurrency;
 mod crash;
+mod forwarding;
 mod grants;
 mod interposed;
 mod refusals;
