@@ -4,6 +4,8 @@ mod contract;
 
 pub(crate) use contract::{Changes, Contract, Part, Place, Sources, Target, Upgrade};
 
+use atoma_client::Policy;
+use atoma_types::onchain::Selection;
 use atoma_types::{Address, Amount, Price, TaskId, Units};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -148,12 +150,48 @@ pub(crate) struct Connect {
     /// Port on localhost; 0 takes a free one.
     #[arg(long, default_value_t = 8081)]
     pub(crate) port: u16,
-    /// Units to buy when a model is first used.
+    /// Units to buy when a model is first used, and least units of a stack. What runs low is topped up.
     #[arg(long, default_value_t = 200_000)]
     pub(crate) units: u64,
+    /// Most to pay, in base units per million units. Default: what the market asks.
+    #[arg(long, value_parser = price)]
+    pub(crate) max_price: Option<Price>,
+    #[command(flatten)]
+    pub(crate) choice: NodeChoice,
     /// Close the stacks on exit, so that the rest can be refunded after the delay.
     #[arg(long)]
     pub(crate) close: bool,
+}
+
+/// How the nodes of a stack are chosen.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct NodeChoice {
+    /// `single`: the chain draws one; `limited`: it draws several; `any`: those are taken that perform best.
+    #[arg(long, value_enum, default_value_t = Choice::Single)]
+    pub(crate) selection: Choice,
+    /// Over how many nodes a stack is spread, unless one is drawn. Half of it is granted at once, the rest where it is
+    /// used.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) nodes: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Choice {
+    Single,
+    Limited,
+    Any,
+}
+
+impl NodeChoice {
+    /// The policy with this choice.
+    pub(crate) fn of(self, policy: Policy) -> Policy {
+        let selection = match self.selection {
+            Choice::Single => Selection::Single,
+            Choice::Limited => Selection::Limited,
+            Choice::Any => Selection::Any,
+        };
+        Policy { selection, nodes: self.nodes.into(), ..policy }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -348,6 +386,33 @@ pub(crate) enum Gateway {
         #[arg(long)]
         units_per_minute: Option<u64>,
     },
+    /// Disable an account, or enable it again. Its keys and sessions are worth nothing while it is disabled.
+    #[command(group = clap::ArgGroup::new("who").required(true).args(["login", "id"]))]
+    Account {
+        /// Who signs in with a password.
+        login: Option<String>,
+        /// Number of the account, for who signs in with an address.
+        #[arg(long)]
+        id: Option<i64>,
+        #[arg(long)]
+        enable: bool,
+        /// Settings of the gateway. Default: the one in the home folder.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        database: GatewayDatabase,
+    },
+    /// Ask the running gateway for its books and where its money is: wallet, stacks, what they cost and earned.
+    Status {
+        /// Settings of the gateway. Default: the one in the home folder.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Where it listens, if not as the settings say.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
     /// What came in, was charged and was paid, in base units.
     Books {
         /// Settings of the gateway. Default: the one in the home folder.
@@ -423,7 +488,8 @@ pub(crate) enum Task {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Stack {
-    /// Buy units of a model; a node is drawn at random. `atoma connect` uses them first.
+    /// Buy units of a model; a node is drawn at random unless --selection says otherwise. `atoma connect` uses them
+    /// first.
     Buy {
         #[command(flatten)]
         network: Network,
@@ -436,6 +502,18 @@ pub(crate) enum Stack {
         /// Most to pay, in base units per million units; the drawn node's own price is charged. Default: what the market asks.
         #[arg(long, value_parser = price)]
         max_price: Option<Price>,
+        #[command(flatten)]
+        choice: NodeChoice,
+    },
+    /// Buy more units for an open stack, at its own price and for the rest of its time.
+    Topup {
+        stack: Address,
+        #[command(flatten)]
+        network: Network,
+        #[command(flatten)]
+        payer: Payer,
+        #[arg(long, value_parser = units, default_value = "200000")]
+        units: Units,
     },
     /// List the stacks bought with this home folder's journal.
     List {

@@ -215,9 +215,9 @@ impl Gateway {
     }
 
     pub(crate) async fn settle(&self, account: Account, completion: Option<Completion>) {
-        let Account { reservation, model, price, hold } = account;
+        let Account { reservation, model, hold } = account;
         match completion {
-            Some(Completion::Settled { receipt, cost: paid }) => {
+            Some(Completion::Settled { receipt, cost: paid, price }) => {
                 let cost = self.charged(paid).min(hold.amount());
                 let message = &receipt.message;
                 if message.status.is_billable() {

@@ -2,7 +2,9 @@
 
 use atoma_client::channel::Summary;
 use atoma_http::metrics::{Counters, Histogram, Page};
+use atoma_types::Amount;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// What the gateway counts.
@@ -23,6 +25,8 @@ pub(crate) struct Metrics {
     /// From a request's admission until its answer began, and until it ended.
     first_byte: Histogram,
     latency: Histogram,
+    /// Where the money was when it was looked at; nothing before.
+    float: Mutex<Option<[(&'static str, &'static str, i64); 5]>>,
 }
 
 /// Counts a request as in flight while it lives.
@@ -62,6 +66,9 @@ pub(crate) fn add(counter: &AtomicU64, value: u64) {
     counter.fetch_add(value, Ordering::Relaxed);
 }
 
+/// Name, help and value.
+pub(crate) type Gauge = (&'static str, &'static str, u64);
+
 /// Base units that this process has leased of budgets and balances, and what of them requests in flight hold.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Leases {
@@ -98,7 +105,31 @@ impl Metrics {
         self.errors.increment(code);
     }
 
-    pub(crate) fn render(&self, summaries: &[Summary], leases: Leases) -> String {
+    pub(crate) fn set_float(
+        &self,
+        wallet: Amount,
+        unused: Amount,
+        owed: Amount,
+        liable: Amount,
+        result: Option<i64>,
+    ) {
+        let signed = |amount: Amount| i64::try_from(amount.0).unwrap_or(i64::MAX);
+        let float = [
+            ("float_wallet", "Base units in the wallet.", signed(wallet)),
+            ("float_unused", "Base units in stacks that nobody used.", signed(unused)),
+            ("float_owed_to_nodes", "Base units that nodes have not settled yet.", signed(owed)),
+            ("float_liable", "Base units that accounts have left.", signed(liable)),
+            ("float_result", "Base units charged less what they cost.", result.unwrap_or_default()),
+        ];
+        *self.float.lock().unwrap_or_else(PoisonError::into_inner) = Some(float);
+    }
+
+    pub(crate) fn render(
+        &self,
+        summaries: &[Summary],
+        leases: Leases,
+        supply: impl IntoIterator<Item = Gauge>,
+    ) -> String {
         let mut page = Page::new("atoma_gateway");
         let counters = [
             ("requests_total", "Requests with a valid key.", &self.requests),
@@ -129,6 +160,13 @@ impl Metrics {
         let help = "Base units leased of budgets and balances.";
         page.gauge("leased_base_units", help, leases.leased);
         page.gauge("reserved_base_units", "Of them set aside for requests in flight.", leases.reserved);
+        let float = *self.float.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, help, value) in float.into_iter().flatten() {
+            page.gauge(name, help, value);
+        }
+        for (name, help, value) in supply {
+            page.gauge(name, help, value);
+        }
         page.into_text()
     }
 }

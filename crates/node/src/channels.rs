@@ -310,6 +310,12 @@ impl Channels {
         }
     }
 
+    /// Whether the user signed a request, before anything else is done for it.
+    pub(crate) async fn check_signature(&self, request: &Signed<RequestAuth>) -> Result<(), LookupError> {
+        let key = self.request_key(request.message.stack).await?;
+        request.verify(&key).map(drop).map_err(|_| LookupError::ForgedRequest)
+    }
+
     /// The stack's request key, from memory or from the chain.
     async fn request_key(&self, stack: Address) -> Result<PublicKey, LookupError> {
         if let Some(key) = self.known_key(stack) {

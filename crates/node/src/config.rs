@@ -124,6 +124,8 @@ pub struct Limits {
     pub bodies: usize,
     /// Time for a body to arrive.
     pub body_ms: u64,
+    /// Requests without room here that other nodes answer at once; 0 passes none on.
+    pub forwards: usize,
     /// Kept bodies and responses, together.
     pub records_bytes: u64,
     /// How long running requests may finish in a drain.
@@ -160,6 +162,7 @@ impl Default for Limits {
             body_bytes: BODY_BYTES_MAX,
             bodies: 64,
             body_ms: 30_000,
+            forwards: 64,
             records_bytes: 4 << 30,
             grace_ms: 10_000,
             open_unpaid_grants: false,
@@ -237,6 +240,9 @@ impl NodeConfig {
         }
         if self.limits.body_ms == 0 {
             return value("limits.body_ms", "must be above 0");
+        }
+        if self.limits.forwards > 1_024 {
+            return value("limits.forwards", "must be at most 1024");
         }
         Ok(())
     }

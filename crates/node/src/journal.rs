@@ -18,7 +18,7 @@ pub(crate) use write::Writer;
 use crate::ledger::Terms;
 use atoma_sqlite::rusqlite::Connection;
 use atoma_sqlite::{Logged, Place, Queue, Readers, Stopped};
-use atoma_types::{Address, Hash32, Receipt, Signed, Voucher, wire::Authorization};
+use atoma_types::{Address, Forward, Hash32, Receipt, Signed, Voucher, wire::Authorization};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -97,6 +97,8 @@ pub(crate) enum Entry {
     Cursor(String),
     /// The node stopped in order.
     CleanStop,
+    /// Another node's word that it passed a request on to this one.
+    TakenOver(Signed<Forward>),
 }
 
 impl Logged for Entry {

@@ -196,6 +196,11 @@ impl Ledger {
         self.in_flight.len()
     }
 
+    /// Whether a request with this nonce runs or ran.
+    pub fn has_seen(&self, nonce: u64) -> bool {
+        self.nonces.contains(nonce) || self.in_flight.contains_key(&nonce)
+    }
+
     /// Units that a new request may still reserve.
     pub fn available(&self) -> Units {
         self.limits.granted.saturating_sub(self.total_units()).saturating_sub(self.reserved)
@@ -272,7 +277,7 @@ impl Ledger {
         if auth.expires_ms > self.limits.settle_until_ms {
             return Err(Refusal::OutlivesStack);
         }
-        if self.nonces.contains(auth.nonce) || self.in_flight.contains_key(&auth.nonce) {
+        if self.has_seen(auth.nonce) {
             return Err(Refusal::Replayed(auth.nonce));
         }
         if auth.max_units.is_zero() {

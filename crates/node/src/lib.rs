@@ -20,6 +20,7 @@ mod keys;
 pub mod ledger;
 mod market;
 mod metrics;
+mod peers;
 mod register;
 mod service;
 mod settle;

@@ -41,6 +41,10 @@ counters! {
     requests,
     /// Requests answered with an error before any work.
     refused,
+    /// Requests passed on to other nodes, which answered them.
+    forwarded,
+    /// Requests taken over from other nodes.
+    taken_over,
     /// Requests that ran to their end.
     completed,
     /// Requests whose client went away.

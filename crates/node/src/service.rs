@@ -8,6 +8,7 @@ use crate::http::{App, Bodies, Streams, router};
 use crate::journal::{Boot, Identity, Journal, JournalError, OpenError, Opened, Writer};
 use crate::market::Market;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::settle::{SettleError, Settler};
 use atoma_chain::{ChainError, EventCursor};
 use atoma_inference::{Engine, Replaceable};
@@ -60,6 +61,8 @@ pub enum SpawnError {
     Read(#[from] JournalError),
     #[error(transparent)]
     Restore(#[from] RestoreChannelsError),
+    #[error("cannot make an HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
 }
 
 /// A task's model is missing among the engines.
@@ -126,7 +129,8 @@ pub async fn spawn(config: NodeConfig, parts: Parts) -> Result<NodeHandle, Spawn
         disabled_ms: AtomicU64::new(disabled_ms),
     });
     channels.restore().await?;
-    Ok(start(config, parts.receipt_key, Ready { listener, addr, opened, channels, cursor }))
+    let peers = Peers::new(parts.market, &config.limits)?;
+    Ok(start(config, parts.receipt_key, Ready { listener, addr, opened, channels, peers, cursor }))
 }
 
 struct Ready {
@@ -134,11 +138,12 @@ struct Ready {
     addr: SocketAddr,
     opened: Opened,
     channels: Channels,
+    peers: Peers,
     cursor: Option<EventCursor>,
 }
 
 fn start(config: NodeConfig, key: SecretKey, ready: Ready) -> NodeHandle {
-    let Ready { listener, addr, opened, channels, cursor } = ready;
+    let Ready { listener, addr, opened, channels, peers, cursor } = ready;
     let metrics = Arc::new(Metrics::default());
     let app = Arc::new(App {
         channels: channels.clone(),
@@ -148,6 +153,7 @@ fn start(config: NodeConfig, key: SecretKey, ready: Ready) -> NodeHandle {
         gate: Gate::new(&config.admission),
         metrics: metrics.clone(),
         streams: Streams::default(),
+        peers,
         limits: config.limits,
         draining: AtomicBool::new(false),
         refuse_expiring_before_ms: refuse_before(opened.boot),
@@ -278,7 +284,11 @@ impl NodeHandle {
     /// Refuses new requests, lets running ones finish within the grace, settles, closes the journal.
     pub async fn drain(mut self) -> Result<(), DrainError> {
         self.app.draining.store(true, Ordering::Relaxed);
-        if !self.app.gate.idle_within(self.grace).await {
+        // Answers of other nodes come last: they are handed on as long as own ones run.
+        let idle = async {
+            self.app.gate.idle_within(self.grace).await && self.app.peers.idle_within(self.grace).await
+        };
+        if !tokio::time::timeout(self.grace, idle).await.unwrap_or(false) {
             self.cut_off().await;
         }
         self.stop.cancel();

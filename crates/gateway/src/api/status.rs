@@ -34,5 +34,5 @@ pub(super) async fn ready(State(gateway): Shared) -> Result<Json<Status>, ApiErr
 pub(super) async fn metrics(State(gateway): Shared) -> String {
     let channels = gateway.session.channels();
     let summaries: Vec<_> = channels.into_iter().map(|(_, _, summary)| summary).collect();
-    gateway.metrics.render(&summaries, gateway.keys.leases())
+    gateway.metrics.render(&summaries, gateway.keys.leases(), gateway.supply_metrics())
 }

@@ -85,6 +85,11 @@ impl ApiError {
         self
     }
 
+    /// Whether another node may well have the room that this one lacks.
+    pub(super) fn is_no_room(&self) -> bool {
+        matches!(self.code, "draining" | "overloaded" | "engine_unavailable" | "journal_unavailable")
+    }
+
     /// The JSON body, also sent as the last event of a stream that broke.
     pub(crate) fn to_json(&self) -> Value {
         let mut body = self.extra.clone();

@@ -14,11 +14,15 @@ use std::sync::Arc;
 
 /// `ATOM`, in the file's header.
 const APPLICATION_ID: i64 = 0x4154_4f4d;
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
 const SCHEMA: &str = include_str!("schema.sql");
 /// From schema 1, which did not say how long a channel's vouchers settle.
 const FROM_1: &str = "ALTER TABLE channels ADD COLUMN settle_until_ms INTEGER NOT NULL DEFAULT 0;";
+/// From schema 2, whose requests all came from users.
+const FROM_2: &str = "CREATE TABLE forwards (
+    stack BLOB NOT NULL, request_hash BLOB NOT NULL, forward BLOB NOT NULL, PRIMARY KEY (stack, request_hash)
+) WITHOUT ROWID;";
 
 /// Whose journal it is. One file serves one node of one market for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,8 +195,10 @@ impl Found<'_> {
         } else {
             let found = self.check_schema()?;
             self.check_owner(identity)?;
-            if found == 1 {
-                self.apply(FROM_1)?;
+            match found {
+                1 => self.apply(&[FROM_1, FROM_2].concat())?,
+                2 => self.apply(FROM_2)?,
+                _ => {}
             }
         }
         let boot = self.last_boot()?;

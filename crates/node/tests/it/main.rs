@@ -6,6 +6,7 @@ mod batches;
 mod bodies;
 mod concurrency;
 mod crash;
+mod forwarding;
 mod grants;
 mod interposed;
 mod operating;
