@@ -19,6 +19,9 @@ pub enum MarketError {
     /// It was refused, and would be again.
     #[error("{0}")]
     Refused(String),
+    /// The wallet has not enough for it.
+    #[error("{0}")]
+    Poor(String),
 }
 
 impl MarketError {
@@ -41,6 +44,7 @@ impl From<ChainError> for MarketError {
         let message = error.to_string();
         match error {
             ChainError::Dead { .. } => Self::Dead(message),
+            ChainError::InsufficientCoin { .. } | ChainError::InsufficientGas { .. } => Self::Poor(message),
             error if error.is_transient() => Self::Unknown(message),
             ChainError::Rpc { .. } => Self::Unknown(message),
             _ => Self::Refused(message),

@@ -2,7 +2,7 @@
 
 use crate::engine::MODEL;
 use anyhow::{Context, Result};
-use atoma::market::{Market, MarketConfig, PRICE, funded_wallet, spawn_node};
+use atoma::market::{Market, MarketConfig, PRICE, Ware, funded_wallet, spawn_node};
 use atoma_bench::program::{Program, say, told_to_end};
 use atoma_chain::ChainClient;
 use atoma_client::market::ChainMarket;
@@ -163,7 +163,7 @@ async fn chain(folder: &Path) -> Result<()> {
     let engine = Arc::new(MockEngine::new(MockConfig { model: MODEL.to_owned(), ..MockConfig::default() }));
     let config = MarketConfig {
         nodes: 0,
-        engine,
+        wares: vec![Ware::chat(engine)],
         devnet: atoma_devnet::Config { listen: local(0), ..atoma_devnet::Config::default() },
         folder: folder.join("chain"),
         price: PRICE,
@@ -205,7 +205,7 @@ async fn node(folder: &Path, index: usize, engine: &str) -> Result<()> {
         "model": MODEL, "replicas": [engine], "context_tokens": 8_192,
     }))?;
     let engine = Arc::new(UpstreamEngine::connect(upstream).await?);
-    let handle = spawn_node(&chain, &wallet, &config, engine).await?;
+    let handle = spawn_node(&chain, &wallet, &config, vec![engine]).await?;
     say(&())?;
     told_to_end().await?;
     Ok(handle.drain().await?)

@@ -115,7 +115,7 @@ impl Inner {
                 tracing::warn!(%error, task = %pool.task, "cannot buy a stack");
             }
             drop(permit);
-            pool.set_failure(bought.err().map(|error| error.to_string()));
+            pool.set_failure(bought.err());
         });
     }
 

@@ -4,6 +4,7 @@ use super::{ChainClock, Inner, Quote};
 use crate::ApiError;
 use crate::channel::{Channel, Slot, lock};
 use crate::ledger::Blocked;
+use crate::market::MarketError;
 use crate::route::{Health, Sort};
 use atoma_types::{Address, Hash32, NodeId, Price, TaskId, Units};
 use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
@@ -23,7 +24,7 @@ pub(super) struct Pool {
     pub(super) freed: Arc<Notify>,
     /// One purchase at a time.
     pub(super) buying: Arc<Semaphore>,
-    failure: Mutex<Option<(Instant, String)>>,
+    failure: Mutex<Option<(Instant, MarketError)>>,
     clock: Arc<ChainClock>,
 }
 
@@ -114,14 +115,14 @@ impl Pool {
         self.channels().iter().filter(|channel| self.is_usable(channel)).filter(full).count()
     }
 
-    pub(super) fn set_failure(&self, reason: Option<String>) {
-        *lock(&self.failure) = reason.map(|reason| (Instant::now(), reason));
+    pub(super) fn set_failure(&self, error: Option<MarketError>) {
+        *lock(&self.failure) = error.map(|error| (Instant::now(), error));
         self.freed.notify_waiters();
     }
 
     /// Why a purchase failed since `since`.
-    pub(super) fn failure_since(&self, since: Instant) -> Option<String> {
-        lock(&self.failure).as_ref().filter(|(at, _)| *at >= since).map(|(_, reason)| reason.clone())
+    pub(super) fn failure_since(&self, since: Instant) -> Option<MarketError> {
+        lock(&self.failure).as_ref().filter(|(at, _)| *at >= since).map(|(_, error)| error.clone())
     }
 }
 
@@ -238,23 +239,31 @@ impl Inner {
         let deadline = since + self.policy.wait;
         loop {
             let freed = pool.freed.notified();
-            match pool.reserve(quote, tried) {
+            let buys = match pool.reserve(quote, tried) {
                 Ok(slot) => return Ok(slot),
-                Err(Shortage::Busy) => self.restock(pool),
+                Err(Shortage::Busy) => {
+                    self.restock(pool);
+                    false
+                }
                 Err(Shortage::Dearer) => {
                     let message = "no node has room at the accepted price: try again, or accept a higher one";
                     return Err(ApiError::unavailable("price_rose", message));
                 }
                 Err(Shortage::Nothing) => {
-                    if let Some(reason) = pool.failure_since(since) {
-                        return Err(ApiError::unavailable("no_stack", reason));
+                    if let Some(error) = pool.failure_since(since) {
+                        return Err(ApiError::no_stack(&error));
                     }
                     let asked_all = pool.channels().iter().any(|channel| !channel.summary().closing);
                     if !tried.is_empty() && asked_all {
                         return Err(ApiError::bad_gateway("every node failed"));
                     }
                     self.buy_in_background(pool);
+                    true
                 }
+            };
+            if Instant::now() >= deadline && buys {
+                let message = "units are being bought, and the chain has not confirmed it in time: try again";
+                return Err(ApiError::unavailable("no_stack", message));
             }
             if Instant::now() >= deadline {
                 return Err(ApiError::busy("no node had room in time: try again"));
