@@ -2,8 +2,9 @@
 //! used, requests and vouchers before they are sent, refusals, receipts and endings before anybody is told how
 //! a request was paid. Losing receipts is harmless (nodes keep theirs); losing the rest is not.
 //!
-//! One thread writes: requests in batches that share a commit, purchases and nonces in a commit of their own,
-//! which is on the disk when it is acknowledged.
+//! What requests hand over is appended to a log, which makes it safe from a crash, and one thread brings the file up to
+//! it, many entries a commit. Purchases and nonces have a commit of their own, which is on the disk when it is
+//! acknowledged.
 
 #[cfg(test)]
 mod tests;
@@ -13,13 +14,14 @@ use crate::channel::Told;
 use crate::ledger::{Bounds, OpenRequest};
 use crate::market::MarketError;
 use atoma_sqlite::rusqlite::{Connection, Error, OptionalExtension as _, Row, params};
-use atoma_sqlite::{Readers, blocking};
+use atoma_sqlite::{Log, Readers, Stopped, blocking};
 use atoma_types::{Address, Hash32, NodeId, Receipt, Signed, TaskId, Units, Voucher};
+use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
-use writer::{Entry, Writer};
+use writer::{Kept, Writer};
 
 /// Nonces that are set aside at once; a crash skips what is left of them.
 const NONCE_BLOCK: u64 = 4_096;
@@ -48,6 +50,7 @@ CREATE TABLE IF NOT EXISTS vouchers (
     stack BLOB NOT NULL, node INTEGER NOT NULL, count INTEGER NOT NULL, voucher BLOB NOT NULL,
     PRIMARY KEY (stack, node)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS endings (
     stack BLOB NOT NULL, node INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (stack, node)
 ) STRICT, WITHOUT ROWID;
@@ -79,6 +82,15 @@ pub enum JournalError {
 impl From<Error> for JournalError {
     fn from(error: Error) -> Self {
         Self::Database(error.to_string())
+    }
+}
+
+impl From<Stopped> for JournalError {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Closed => Self::Closed,
+            Stopped::Broken(reason) => Self::Database(reason.to_string()),
+        }
     }
 }
 
@@ -135,7 +147,7 @@ pub struct Intent {
 }
 
 /// A request about to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRow {
     pub stack: Address,
     pub node: NodeId,
@@ -165,14 +177,20 @@ impl Journal {
     /// Opens or creates the file, readable by its owner only. One process at a time has it: two would sign
     /// contradictory vouchers.
     pub async fn open(path: &Path) -> Result<Self, JournalError> {
-        create_private(path).map_err(|error| JournalError::Access {
-            path: path.display().to_string(),
-            reason: error.to_string(),
-        })?;
+        create_private(path).map_err(|error| access(path, &error))?;
         let lock = lock_file(path).await?;
         let file = path.to_owned();
-        let connection = blocking(move || connect(&file)).await?;
-        Ok(Self { readers: Readers::new(path), writer: Writer::spawn(connection, lock)? })
+        let (connection, log) = blocking(move || open(&file)).await?;
+        Ok(Self { readers: Readers::new(path), writer: Writer::spawn(connection, log, path, lock)? })
+    }
+
+    /// Sees everything that was handed over before.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        self.flush().await?;
+        self.readers.read(read).await
     }
 
     /// Keeps a purchase before it is sent.
@@ -216,9 +234,7 @@ impl Journal {
             Ok(Intent { label: row.get("label")?, task, prepared: row.get("prepared")? })
         };
         let sql = "SELECT label, task, prepared FROM intents ORDER BY created_ms";
-        self.readers
-            .read(move |connection| connection.prepare(sql)?.query_and_then([], intent)?.collect())
-            .await
+        self.read(move |connection| connection.prepare(sql)?.query_and_then([], intent)?.collect()).await
     }
 
     /// Stacks in the order of purchase.
@@ -232,9 +248,7 @@ impl Journal {
             })
         };
         let sql = "SELECT stack, label, task, state FROM stacks ORDER BY created_ms, rowid";
-        self.readers
-            .read(move |connection| connection.prepare(sql)?.query_and_then([], stack)?.collect())
-            .await
+        self.read(move |connection| connection.prepare(sql)?.query_and_then([], stack)?.collect()).await
     }
 
     pub async fn set_stack_state(&self, stack: Address, state: StackState) -> Result<(), JournalError> {
@@ -258,7 +272,7 @@ impl Journal {
 
     pub async fn history(&self, stack: Address, node: NodeId) -> Result<History, JournalError> {
         let node = to_sql(node.0)?;
-        self.readers.read(move |connection| history(connection, stack, node)).await
+        self.read(move |connection| history(connection, stack, node)).await
     }
 
     /// The receipt of a request, if it was settled.
@@ -276,7 +290,7 @@ impl Journal {
             let holding = params![stack.as_bytes(), node, request_hash.as_bytes()];
             rows.query_and_then(holding, receipt)?.collect::<Result<Vec<_>, _>>()
         };
-        let receipts: Vec<Signed<Receipt>> = self.readers.read(read).await?;
+        let receipts: Vec<Signed<Receipt>> = self.read(read).await?;
         Ok(receipts.into_iter().find(|receipt| receipt.message.request_hash == request_hash))
     }
 
@@ -290,7 +304,7 @@ impl Journal {
         let read = move |connection: &Connection| {
             connection.prepare(sql)?.query_and_then(params![stack.as_bytes(), limit], receipt)?.collect()
         };
-        self.readers.read(read).await
+        self.read(read).await
     }
 
     /// Keeps a request and the voucher that travels with it; returns when they are safe from a crash of this
@@ -300,32 +314,32 @@ impl Journal {
         request: RequestRow,
         voucher: Option<Signed<Voucher>>,
     ) -> Result<(), JournalError> {
-        self.writer.written(|done| Entry::Request(request, voucher.map(Box::new), done)).await
+        self.writer.keep(Kept::Request(request, voucher.map(Box::new))).await
     }
 
     /// Keeps that a request must cost nothing; returns when that is safe from a crash of this process.
     pub async fn refused(&self, request_hash: Hash32) -> Result<(), JournalError> {
-        self.writer.written(|done| Entry::Refused(request_hash, done)).await
+        self.writer.keep(Kept::Refused(request_hash)).await
     }
 
     /// Keeps a voucher; returns when it is safe from a crash of this process.
     pub async fn vouched(&self, voucher: Signed<Voucher>) -> Result<(), JournalError> {
-        self.writer.written(|done| Entry::Voucher(Box::new(voucher), done)).await
+        self.writer.keep(Kept::Voucher(Box::new(voucher))).await
     }
 
-    /// Keeps a settled receipt, soon, and then tells who waits for it.
+    /// Keeps a settled receipt, and then tells who waits for it.
     pub(crate) fn settled(&self, receipt: Signed<Receipt>, told: Option<Told>) {
-        self.writer.later(Entry::Receipt(Box::new(receipt), told));
+        self.writer.keep_now(Kept::Receipt(Box::new(receipt)), told);
     }
 
-    /// Keeps why a channel ended, soon, and then tells who waits for it.
+    /// Keeps why a channel ended, and then tells who waits for it.
     pub(crate) fn ended(&self, stack: Address, node: NodeId, reason: String, told: Vec<Told>) {
-        self.writer.later(Entry::Ended { stack, node, reason, told });
+        self.writer.keep_now(Kept::Ended { stack, node, reason }, told);
     }
 
-    /// Returns when everything handed over so far is stored.
+    /// Returns when everything handed over so far is in the file.
     pub async fn flush(&self) -> Result<(), JournalError> {
-        self.writer.written(Entry::Flush).await
+        self.writer.flush().await
     }
 }
 
@@ -341,12 +355,13 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     options.open(path).map(drop)
 }
 
+fn access(path: &Path, error: &std::io::Error) -> JournalError {
+    JournalError::Access { path: path.display().to_string(), reason: error.to_string() }
+}
+
 /// Takes the lock file beside the journal.
 async fn lock_file(path: &Path) -> Result<File, JournalError> {
-    let access = |error: std::io::Error| JournalError::Access {
-        path: path.display().to_string(),
-        reason: error.to_string(),
-    };
+    let access = |error: std::io::Error| access(path, &error);
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let mut options = OpenOptions::new();
@@ -364,7 +379,18 @@ async fn lock_file(path: &Path) -> Result<File, JournalError> {
     Err(JournalError::InUse { path: path.display().to_string() })
 }
 
-/// The connection that writes.
+/// The connection that writes, with all of the log that an earlier run left, and a new log.
+fn open(path: &Path) -> Result<(Connection, Log), JournalError> {
+    let io = |error: std::io::Error| access(path, &error);
+    let mut connection = connect(path)?;
+    let applied = writer::applied(&connection)?;
+    let records = Log::read(path, applied).map_err(io)?;
+    writer::recover(&mut connection, &records)?;
+    let last = records.last().map_or(applied, |record| record.sequence);
+    let log = Log::create(path, last, None).map_err(io)?;
+    Ok((connection, log))
+}
+
 fn connect(path: &Path) -> Result<Connection, JournalError> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;

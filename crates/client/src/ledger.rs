@@ -18,6 +18,7 @@ use atoma_types::{
     Address, Amount, ArithmeticError, Hash32, NodeId, Price, PublicKey, Receipt, Signed, Transcript, Units,
     Voucher,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
 /// Output tokens per choice that need not show in what was received: an end token, tokens without text, and
@@ -42,7 +43,7 @@ pub struct Terms {
 ///
 /// Whatever it claims, an answer is charged at most `max_units`, at most `input` and `output` tokens, and at
 /// most as many output tokens as were seen of it plus `unseen`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
     pub input: u64,
     pub output: u64,

@@ -24,7 +24,7 @@ const INDEX_BYTES: usize = 8;
 const IDLE_MAX: usize = 256;
 
 /// Number of a key in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct KeyId(pub i64);
 

@@ -116,9 +116,11 @@ pub async fn spawn_with(
     let looked_ms = now_ms();
     keys.load(store.accounts(0).await?, store.keys(0).await?);
     let name = if store.is_shared() { Some(identity::of(&config.data)?) } else { None };
-    let (ledger, unresolved) = Ledger::open(&store, name.as_deref(), keys.clone()).await?;
     let session_config = SessionConfig { journal: config.data.join("journal.db"), policy: config.policy() };
+    // First, because nobody else can have the data folder then.
     let session = Session::open(session_config, market).await?;
+    let log = if store.is_shared() { None } else { Some(config.data.join("reservations")) };
+    let (ledger, unresolved) = Ledger::open(&store, name.as_deref(), log.as_deref(), keys.clone()).await?;
     if let Some(transfers) = &transfers {
         deposits::begin(&store, transfers.as_ref()).await?;
     }

@@ -1,14 +1,15 @@
 //! Accounts, keys, money and what was paid, in a SQLite file of one gateway or in a PostgreSQL database of several.
 //!
 //! [`Store`] reads, and writes what is not on a request's way. What is goes through a [`Ledger`], one task that
-//! writes everything queued in one commit: what a request may cost is committed before it is sent, what it did
-//! cost replaces that in one transaction, so that a kill at any moment forgets neither.
+//! writes everything queued in one commit: what a request may cost is safe before it is sent (committed, or in a log
+//! in front of a file), what it did cost replaces that in one transaction, so that a kill at any moment forgets neither.
 
 mod accounts;
 mod books;
 mod deposits;
 mod keys;
 mod ledger;
+mod reservations;
 mod schema;
 mod usage;
 mod writer;
@@ -142,7 +143,7 @@ impl Store {
                     path: path.display().to_string(),
                     reason: error.to_string(),
                 })?;
-                (file_url(path), Dialect::Sqlite, Some(writer::wal_of(path)))
+                (file_url(path), Dialect::Sqlite, Some(atoma_sqlite::beside(path, "-wal")))
             }
             Database::Postgres(url) => (url.clone(), Dialect::Postgres, None),
         };

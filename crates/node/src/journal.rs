@@ -1,14 +1,13 @@
-//! What must survive a crash, in one SQLite file that one thread writes.
+//! What must survive a crash: a log that entries are appended to as they come, and the SQLite file that one thread
+//! brings up to it, many entries a commit.
 //!
-//! Everything queued is committed together (group commit), as soon as somebody waits for some of it and at most
-//! `LINGER` later. A commit is in the operating system's hands when it is acknowledged, so killing the process
-//! loses nothing; the write-ahead log is synced to the disk at most `SYNC_WITHIN` later, which is what a power
-//! failure may lose. Whoever must write without waiting, in order, or from a destructor takes a [`Slot`]
-//! beforehand.
+//! What was appended is in the operating system's hands, so killing the process loses nothing; the log is synced to
+//! the disk at most `SYNC_WITHIN` later, which is what a power failure may lose. The next start commits what is only in
+//! the log. Whoever must write without waiting, in order, or from a destructor takes a [`Slot`] beforehand.
 
+mod octets;
 mod open;
 mod read;
-mod sync;
 mod write;
 
 pub use open::OpenError;
@@ -17,20 +16,21 @@ pub(crate) use read::Kept;
 pub(crate) use write::Writer;
 
 use crate::ledger::Terms;
-use atoma_sqlite::{Place, Queue, Readers, Ticket};
+use atoma_sqlite::rusqlite::Connection;
+use atoma_sqlite::{Logged, Place, Queue, Readers, Stopped};
 use atoma_types::{Address, Hash32, Receipt, Signed, Voucher, wire::Authorization};
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
-/// How long after its commit a row is safe from power failure.
-pub(crate) const SYNC_WITHIN: Duration = Duration::from_millis(10);
-/// How long a row that nobody waits for may wait for company.
-const LINGER: Duration = Duration::from_millis(5);
-/// Rows that may wait for the writer.
+/// How long after it was written an entry is safe from power failure.
+const SYNC_WITHIN: Duration = Duration::from_millis(10);
+/// How long an entry waits for company on its way from the log into the database.
+const LINGER: Duration = Duration::from_millis(50);
+/// Entries that may wait for the writer.
 const QUEUE: usize = 4_096;
 /// How long a caller waits for room in the queue.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,8 +48,17 @@ pub enum JournalError {
     Full,
 }
 
-/// One thing to remember.
-#[derive(Clone, Debug)]
+impl From<Stopped> for JournalError {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Closed => Self::Closed,
+            Stopped::Broken(reason) => Self::Write(reason),
+        }
+    }
+}
+
+/// One thing to remember. New kinds go to the end: a log may hold entries of the version before.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Entry {
     /// A channel this node serves, from now on or again.
     Channel {
@@ -90,57 +99,41 @@ pub(crate) enum Entry {
     CleanStop,
 }
 
+impl Logged for Entry {
+    fn log(&self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        bcs::serialize_into(bytes, self).map_err(io::Error::other)
+    }
+}
+
 /// All that revealing a record needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct FullRecord {
     pub(crate) authorization: Authorization,
+    #[serde(with = "octets")]
     pub(crate) body: Bytes,
+    #[serde(with = "octets")]
     pub(crate) response: Vec<u8>,
     pub(crate) prompt_ids: Vec<u32>,
     /// Per choice.
     pub(crate) output_ids: Vec<Vec<u32>>,
 }
 
-#[derive(Debug)]
-struct Job {
-    entry: Entry,
-    done: oneshot::Sender<Result<(), JournalError>>,
-}
-
 /// A place in the writer's queue. Sending through it never waits, so order under a lock is order on disk.
 #[derive(Debug)]
-pub(crate) struct Slot(Place<Job>);
-
-/// Resolves when the row is committed. Dropping it does not undo the write, which then is in no hurry.
-#[must_use = "await it before telling anybody"]
-#[derive(Debug)]
-pub(crate) struct Written {
-    ticket: Ticket<Job>,
-    done: oneshot::Receiver<Result<(), JournalError>>,
-}
+pub(crate) struct Slot(Place<Entry>);
 
 impl Slot {
-    pub(crate) fn send(self, entry: Entry) -> Written {
-        let (told, done) = oneshot::channel();
-        Written { ticket: self.0.send(Job { entry, done: told }), done }
-    }
-}
-
-impl IntoFuture for Written {
-    type Output = Result<(), JournalError>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        let Self { ticket, done } = self;
-        ticket.hurry();
-        Box::pin(async move { done.await.unwrap_or(Err(JournalError::Closed)) })
+    /// The entry is safe from a crash of this process when this returns.
+    pub(crate) fn send(self, entry: Entry) -> Result<(), JournalError> {
+        self.0.send(entry)?;
+        Ok(())
     }
 }
 
 /// The handle to an open journal. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Journal {
-    queue: Queue<Job>,
+    queue: Queue<Entry>,
     readers: Readers,
     /// Held for as long as any handle lives, so that no second node opens the file.
     _lock: Arc<File>,
@@ -156,14 +149,24 @@ impl Journal {
         }
     }
 
-    /// Writes one entry and waits for its commit.
+    /// Writes one entry.
     pub(crate) async fn write(&self, entry: Entry) -> Result<(), JournalError> {
-        self.slot().await?.send(entry).await
+        self.slot().await?.send(entry)
+    }
+
+    /// Sees everything that was written before.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        self.queue.flush().await?;
+        self.readers.read(read).await
     }
 
     /// Marks an orderly stop, after which nothing is written.
     pub(crate) async fn close(self, writer: Writer) -> Result<(), JournalError> {
         let marked = self.write(Entry::CleanStop).await;
+        let marked = marked.and(self.queue.flush().await.map_err(JournalError::from));
         self.readers.close();
         self.queue.close();
         writer.ended().await;

@@ -1,12 +1,14 @@
-//! How a journal uses its SQLite file: one thread owns the connection that writes and commits what many tasks
-//! hand over together, and a few read-only connections read beside it.
+//! How a journal uses its SQLite file: what many tasks hand over is appended to a log, which makes it safe from a
+//! crash, and one thread commits it to the database in batches; a few read-only connections read beside it.
 //!
 //! It knows no table and no entry. Start with [`queue()`].
 
+mod log;
 mod queue;
 mod readers;
 
-pub use queue::{Batches, Place, Queue, Ticket, WeakQueue, queue};
+pub use log::{Log, Record, beside};
+pub use queue::{Batches, Logged, Place, Queue, Stopped, Ticket, WeakQueue, queue};
 pub use readers::Readers;
 pub use rusqlite;
 

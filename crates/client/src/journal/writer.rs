@@ -1,45 +1,61 @@
-//! One thread that writes what many requests hand over, a batch per commit.
+//! The log's entries, and the thread that commits them to the file.
 
 use super::{JournalError, RequestRow, to_sql};
 use crate::channel::Told;
 use crate::ledger::Bounds;
-use atoma_sqlite::rusqlite::{Connection, Error, ToSql, TransactionBehavior, params};
-use atoma_sqlite::{Batches, Queue, queue};
+use atoma_sqlite::rusqlite::{Connection, Error, OptionalExtension as _, ToSql, TransactionBehavior, params};
+use atoma_sqlite::{Batches, Log, Logged, Queue, Record, Ticket, beside, queue};
 use atoma_types::{Address, Hash32, NodeId, Receipt, Signed, Voucher};
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::thread;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Entries that wait for the writer; above it, requests wait and receipts are left to the node's copy (what
 /// they settle is then not told, and found out by the next start).
 const QUEUE: usize = 4_096;
-/// How long an entry that nobody waits for may wait for company.
-const LINGER: Duration = Duration::from_millis(5);
+/// How long an entry waits for company on its way from the log into the file.
+const LINGER: Duration = Duration::from_millis(50);
+/// How often a commit is tried, for example while somebody else has the file locked, and the pause between.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_secs(1);
+/// Sequence of the log's newest record that is in the file.
+const APPLIED: &str = "log_applied";
 
-/// Something to keep.
+/// Something to keep. New kinds go to the end: a log may hold entries of the version before.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Kept {
+    Request(RequestRow, Option<Box<Signed<Voucher>>>),
+    Refused(Hash32),
+    Receipt(Box<Signed<Receipt>>),
+    Voucher(Box<Signed<Voucher>>),
+    Ended { stack: Address, node: NodeId, reason: String },
+}
+
 #[derive(Debug)]
-pub(super) enum Entry {
-    Request(RequestRow, Option<Box<Signed<Voucher>>>, Done),
-    Refused(Hash32, Done),
-    Receipt(Box<Signed<Receipt>>, Option<Told>),
-    Voucher(Box<Signed<Voucher>>, Done),
-    Ended {
-        stack: Address,
-        node: NodeId,
-        reason: String,
-        told: Vec<Told>,
-    },
-    Flush(Done),
+enum Entry {
+    Kept(Kept),
     /// Needs a commit of its own.
     Alone(Alone),
 }
 
-/// Told when an entry is written, or cannot be.
-pub(super) type Done = oneshot::Sender<Result<(), JournalError>>;
+impl Logged for Entry {
+    fn log(&self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Self::Kept(kept) => bcs::serialize_into(bytes, kept).map_err(io::Error::other),
+            // Somebody waits until it is on the disk.
+            Self::Alone(_) => Ok(()),
+        }
+    }
+}
 
 /// A transaction, and telling what came of it.
-pub(super) struct Alone(Box<dyn FnOnce(&mut Connection) + Send>);
+struct Alone(Box<dyn FnOnce(&mut Connection) + Send>);
 
 impl fmt::Debug for Alone {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,25 +71,38 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Keeps the journal locked until everything handed over is written.
-    pub(super) fn spawn(connection: Connection, lock: File) -> Result<Self, JournalError> {
+    pub(super) fn spawn(
+        connection: Connection,
+        log: Log,
+        path: &Path,
+        lock: File,
+    ) -> Result<Self, JournalError> {
         // All statements below.
         connection.set_prepared_statement_cache_capacity(32);
-        let (queue, entries) = queue(QUEUE, LINGER);
-        let thread = std::thread::Builder::new().name("journal".into());
-        let spawned = thread.spawn(move || {
-            run(connection, entries);
+        let (queue, entries) = queue(QUEUE, LINGER, log);
+        let wal = beside(path, "-wal");
+        let spawned = thread::Builder::new().name("journal".into()).spawn(move || {
+            follow(connection, &wal, entries);
             drop(lock);
         });
         spawned.map_err(|error| JournalError::Database(error.to_string()))?;
         Ok(Self { queue })
     }
 
-    /// Returns when the entry is written.
-    pub(super) async fn written(&self, entry: impl FnOnce(Done) -> Entry) -> Result<(), JournalError> {
-        let place = self.queue.place().await.ok_or(JournalError::Closed)?;
-        let (done, written) = oneshot::channel();
-        place.send(entry(done)).hurry();
-        written.await.map_err(|_| JournalError::Closed)?
+    /// The entry is safe from a crash of this process when this returns.
+    pub(super) async fn keep(&self, kept: Kept) -> Result<(), JournalError> {
+        self.send(Entry::Kept(kept)).await.map(drop)
+    }
+
+    /// The same without waiting; left out if the queue is full. Then tells whoever waits for it.
+    pub(super) fn keep_now(&self, kept: Kept, told: impl IntoIterator<Item = Told>) {
+        match self.queue.try_place().map(|place| place.send(Entry::Kept(kept))) {
+            Some(Ok(_)) => told.into_iter().for_each(Told::tell),
+            Some(Err(error)) => tracing::error!(%error, "the journal could not be written"),
+            None => {
+                tracing::warn!("the journal is behind; an entry is left to be read again from the node");
+            }
+        }
     }
 
     /// Writes in a transaction of its own, after everything handed over before; returns when it is on the disk.
@@ -81,49 +110,81 @@ impl Writer {
         &self,
         write: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, JournalError> {
-        let place = self.queue.place().await.ok_or(JournalError::Closed)?;
         let (done, written) = oneshot::channel();
         let alone = move |connection: &mut Connection| drop(done.send(synced(connection, write)));
-        place.send(Entry::Alone(Alone(Box::new(alone)))).hurry();
+        self.send(Entry::Alone(Alone(Box::new(alone)))).await?.hurry();
         Ok(written.await.map_err(|_| JournalError::Closed)??)
     }
 
-    /// For what nobody waits for: it is in no hurry, and left out if there is no room.
-    pub(super) fn later(&self, entry: Entry) {
-        match self.queue.try_place() {
-            Some(place) => drop(place.send(entry)),
-            None => {
-                tracing::warn!("the journal is behind; an entry is left to be read again from the node");
+    pub(super) async fn flush(&self) -> Result<(), JournalError> {
+        Ok(self.queue.flush().await?)
+    }
+
+    async fn send(&self, entry: Entry) -> Result<Ticket<Entry>, JournalError> {
+        let place = self.queue.place().await.ok_or(JournalError::Closed)?;
+        Ok(place.send(entry)?)
+    }
+}
+
+/// Sequence of the log's newest record that is in the file.
+pub(super) fn applied(connection: &Connection) -> Result<u64, JournalError> {
+    let sql = "SELECT value FROM meta WHERE name = ?";
+    let applied: Option<i64> = connection.query_row(sql, [APPLIED], |row| row.get(0)).optional()?;
+    applied.map_or(Ok(0), super::from_sql)
+}
+
+/// Commits what an earlier run left in the log, and brings it onto the disk.
+pub(super) fn recover(connection: &mut Connection, records: &[Record]) -> Result<(), JournalError> {
+    let Some(last) = records.last() else { return Ok(()) };
+    let corrupt = |error: bcs::Error| JournalError::Corrupt(format!("an entry of the log: {error}"));
+    // What needs a commit of its own has nothing to bring back.
+    let kept = records.iter().filter(|record| !record.bytes.is_empty());
+    let kept = kept.map(|record| bcs::from_bytes(&record.bytes)).collect::<Result<Vec<Kept>, _>>();
+    let kept = kept.map_err(corrupt)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    write(connection, &kept.iter().collect::<Vec<_>>(), last.sequence)?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    tracing::info!(entries = kept.len(), "took up what the last run left in the log");
+    Ok(())
+}
+
+fn follow(mut connection: Connection, wal: &Path, mut entries: Batches<Entry>) {
+    let mut batch = Vec::new();
+    while entries.take(&mut batch) {
+        let applied = entries.applied();
+        let written = write_again(&mut connection, &batch, applied).map_err(|error| error.to_string());
+        let synced = written.and_then(|()| {
+            let sync = || File::open(wal).and_then(|file| file.sync_data());
+            entries.committed(sync).map_err(|error| error.to_string())
+        });
+        if let Err(error) = synced {
+            // It is in the log: the next start takes it up.
+            tracing::error!(error, "the journal could not be written");
+            entries.broken(error.into());
+            return;
+        }
+        for entry in batch.drain(..) {
+            if let Entry::Alone(Alone(write)) = entry {
+                write(&mut connection);
             }
         }
     }
 }
 
-fn run(mut connection: Connection, mut entries: Batches<Entry>) {
-    let mut batch = Vec::new();
-    while entries.take(&mut batch) {
-        let written = write(&mut connection, &batch);
-        if let Err(error) = &written {
-            tracing::error!(%error, "the journal could not be written");
+fn write_again(connection: &mut Connection, batch: &[Entry], applied: u64) -> Result<(), JournalError> {
+    let kept = batch.iter().filter_map(|entry| match entry {
+        Entry::Kept(kept) => Some(kept),
+        Entry::Alone(_) => None,
+    });
+    let kept: Vec<_> = kept.collect();
+    for _ in 1..TRIES {
+        match write(connection, &kept, applied) {
+            Ok(()) => return Ok(()),
+            Err(error) => tracing::warn!(%error, "the journal could not be written: trying again"),
         }
-        batch.drain(..).for_each(|entry| conclude(entry, &written, &mut connection));
+        thread::sleep(PAUSE);
     }
-}
-
-/// Tells whoever waits. Who would hear how a request was paid hears nothing if that was not written.
-fn conclude(entry: Entry, written: &Result<(), JournalError>, connection: &mut Connection) {
-    match entry {
-        Entry::Request(_, _, done)
-        | Entry::Refused(_, done)
-        | Entry::Voucher(_, done)
-        | Entry::Flush(done) => {
-            let _ = done.send(written.clone());
-        }
-        Entry::Receipt(_, told) if written.is_ok() => told.into_iter().for_each(Told::tell),
-        Entry::Ended { told, .. } if written.is_ok() => told.into_iter().for_each(Told::tell),
-        Entry::Receipt(..) | Entry::Ended { .. } => {}
-        Entry::Alone(Alone(write)) => write(connection),
-    }
+    write(connection, &kept, applied)
 }
 
 /// One transaction that is on the disk when this returns.
@@ -142,33 +203,54 @@ fn synced<T>(
     written
 }
 
-fn write(connection: &mut Connection, batch: &[Entry]) -> Result<(), JournalError> {
+fn write(connection: &mut Connection, batch: &[&Kept], applied: u64) -> Result<(), JournalError> {
+    // A request that is settled in the same commit leaves its receipt only.
+    let (mut issued, mut settled) = (HashSet::new(), HashSet::new());
+    for kept in batch {
+        match kept {
+            Kept::Request(request, _) => issued.insert(request.request_hash),
+            Kept::Receipt(receipt) => settled.insert(receipt.message.request_hash),
+            Kept::Refused(_) | Kept::Voucher(_) | Kept::Ended { .. } => false,
+        };
+    }
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for entry in batch {
-        match entry {
-            Entry::Request(request, voucher, _) => {
-                insert_request(&tx, request)?;
+    for kept in batch {
+        match kept {
+            Kept::Request(request, voucher) => {
+                if !settled.contains(&request.request_hash) {
+                    insert_request(&tx, request)?;
+                }
                 if let Some(voucher) = voucher {
                     upsert_voucher(&tx, voucher)?;
                 }
             }
-            Entry::Refused(request_hash, _) => {
+            Kept::Refused(request_hash) => {
                 run_cached(
                     &tx,
                     "UPDATE requests SET refused = 1 WHERE request_hash = ?",
                     params![request_hash.0],
                 )?;
             }
-            Entry::Receipt(receipt, _) => insert_receipt(&tx, receipt)?,
-            Entry::Voucher(voucher, _) => upsert_voucher(&tx, voucher)?,
-            Entry::Ended { stack, node, reason, .. } => run_cached(
+            Kept::Receipt(receipt) => {
+                insert_receipt(&tx, receipt)?;
+                let request_hash = receipt.message.request_hash;
+                if !issued.contains(&request_hash) {
+                    run_cached(&tx, "DELETE FROM requests WHERE request_hash = ?", params![request_hash.0])?;
+                }
+            }
+            Kept::Voucher(voucher) => upsert_voucher(&tx, voucher)?,
+            Kept::Ended { stack, node, reason } => run_cached(
                 &tx,
                 "INSERT OR IGNORE INTO endings (stack, node, reason) VALUES (?, ?, ?)",
                 params![stack.as_bytes(), to_sql(node.0)?, reason],
             )?,
-            Entry::Flush(_) | Entry::Alone(_) => {}
         }
     }
+    run_cached(
+        &tx,
+        "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        params![APPLIED, to_sql(applied)?],
+    )?;
     Ok(tx.commit()?)
 }
 
@@ -191,13 +273,12 @@ fn insert_request(tx: &Connection, request: &RequestRow) -> Result<(), JournalEr
 }
 
 fn insert_receipt(tx: &Connection, signed: &Signed<Receipt>) -> Result<(), JournalError> {
-    let Receipt { stack, node, count, request_hash, .. } = &signed.message;
+    let Receipt { stack, node, count, .. } = &signed.message;
     run_cached(
         tx,
         "INSERT OR IGNORE INTO receipts (stack, node, count, receipt) VALUES (?, ?, ?, ?)",
         params![stack.as_bytes(), to_sql(node.0)?, to_sql(*count)?, encode(signed)?],
-    )?;
-    run_cached(tx, "DELETE FROM requests WHERE request_hash = ?", params![request_hash.0])
+    )
 }
 
 fn upsert_voucher(tx: &Connection, signed: &Signed<Voucher>) -> Result<(), JournalError> {

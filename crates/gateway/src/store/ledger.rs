@@ -6,19 +6,23 @@
 //! own reservation. A process that does not answer for [`LEASE_LIFE`] loses its leases down to what its
 //! reservations hold; should it be alive after all, it is told by its next commit.
 
-use super::writer::{Entry, Writer};
-use super::{Columns as _, Store, StoreError, from_sql, now_ms, to_sql};
+use super::reservations::{new_log, reservation, take_up_log};
+use super::writer::{Entry, Held, Writer};
+use super::{Columns as _, Store, StoreError, now_ms, to_sql};
 use crate::keys::KeyId;
 use atoma_client::channel::Sent;
-use atoma_types::{Address, Amount, Hash32, NodeId, Price, Receipt, Signed};
+use atoma_sqlite::Log;
+use atoma_types::{Amount, Price, Receipt, Signed};
+use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use std::{fmt, io};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 const QUEUE: usize = 8_192;
 /// How long a process may be silent before others take its leases back.
@@ -104,11 +108,11 @@ pub(crate) struct Grant {
 }
 
 /// Number of what is set aside for a request, in its process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct ReservationId(pub(super) i64);
 
 /// What is set aside for a request about to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reservation {
     pub(crate) id: ReservationId,
     pub(crate) payers: Payers,
@@ -118,7 +122,7 @@ pub(crate) struct Reservation {
 }
 
 /// Who pays for a request, and from which purses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Payers {
     pub(crate) key: KeyId,
     pub(crate) account: Option<i64>,
@@ -168,7 +172,26 @@ pub(crate) struct Ledger {
     process: i64,
     queue: mpsc::Sender<Entry>,
     reservations: Arc<AtomicI64>,
-    generation: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+}
+
+/// What requests and the writer share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Changes when leases were corrected.
+    pub(super) generation: AtomicU64,
+    /// In front of a database that no other process uses.
+    pub(super) log: Option<Mutex<Log>>,
+    /// Whether the database could not be written of late.
+    pub(super) is_away: AtomicBool,
+    /// Somebody waits for a commit.
+    pub(super) hurry: Notify,
+}
+
+impl Shared {
+    pub(super) fn log(&self) -> Option<MutexGuard<'_, Log>> {
+        self.log.as_ref().map(|log| log.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl fmt::Debug for Ledger {
@@ -178,10 +201,12 @@ impl fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// Takes up the leases of the process with this name, and what it had set aside when it ended last.
+    /// Takes up the leases of the process with this name, and what it had set aside when it ended last. With a `log`,
+    /// which one process at a time may have, nobody waits for the database to set something aside.
     pub(crate) async fn open(
         store: &Store,
         name: Option<&str>,
+        log: Option<&Path>,
         purses: Arc<dyn Correct>,
     ) -> Result<(Self, Vec<Reservation>), StoreError> {
         let name = name.unwrap_or(super::LOCAL);
@@ -193,13 +218,19 @@ impl Ledger {
         .execute(&mut *tx)
         .await?;
         let row = sqlx::query(
-            "UPDATE processes SET epoch = epoch + 1, expires_ms = $1 WHERE name = $2 RETURNING id, epoch",
+            "UPDATE processes SET epoch = epoch + 1, expires_ms = $1 WHERE name = $2
+             RETURNING id, epoch, log_applied",
         )
         .bind(to_sql(expires_ms())?)
         .bind(name.to_owned())
         .fetch_one(&mut *tx)
         .await?;
         let (process, epoch) = (row.id("id")?, row.id("epoch")?);
+        let applied = row.number("log_applied")?;
+        let logged = match log {
+            Some(log) => take_up_log(&mut tx, process, log, applied).await?,
+            None => applied,
+        };
         let leases = keep_what_is_reserved(&mut tx, process).await?;
         let rows = sqlx::query("SELECT * FROM reservations WHERE process = $1 ORDER BY id")
             .bind(process)
@@ -207,24 +238,26 @@ impl Ledger {
             .await?;
         let reservations: Vec<_> = rows.iter().map(reservation).collect::<Result<_, _>>()?;
         tx.commit().await?;
+        let log = log.map(|path| new_log(store, path, logged)).transpose()?;
+        let shared = Arc::new(Shared { log: log.map(Mutex::new), ..Shared::default() });
         let last = reservations.last().map_or(0, |one: &Reservation| one.id.0);
         let (queue, entries) = mpsc::channel(QUEUE);
-        let generation = Arc::new(AtomicU64::new(0));
-        let writer = Writer::new(store, process, epoch, leases, Arc::clone(&generation), purses);
-        tokio::spawn(writer.run(entries));
+        let open = reservations.iter().map(|one| one.id).collect();
+        let held = Held { process, epoch, leases, open, applied: logged };
+        tokio::spawn(Writer::new(store, held, Arc::clone(&shared), purses).run(entries));
         let ledger = Self {
             store: store.clone(),
             process,
             queue,
             reservations: Arc::new(AtomicI64::new(last)),
-            generation,
+            shared,
         };
         Ok((ledger, reservations))
     }
 
     /// Changes when leases were corrected: what was set aside in memory before is not set aside any more.
     pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        self.shared.generation.load(Ordering::Acquire)
     }
 
     pub(crate) fn new_reservation(&self) -> ReservationId {
@@ -240,7 +273,18 @@ impl Ledger {
     ) -> Result<(), StoreError> {
         // PostgreSQL has no text with it.
         reservation.model.retain(|character| character != '\0');
-        self.written(|done| Entry::Reserve(Box::new(reservation), generation, done)).await
+        let reservation = Box::new(reservation);
+        // While the database is away nobody is served on the log's word alone.
+        if self.shared.log.is_none() || self.shared.is_away.load(Ordering::Acquire) {
+            return self.written(|done| Entry::Reserve(reservation, generation, done)).await;
+        }
+        let place = self.queue.reserve().await.map_err(|_| closed())?;
+        // Under the lock, so that the queue has the log's order.
+        let Some(mut log) = self.shared.log() else { return Err(closed()) };
+        let sequence = log.append(|bytes| bcs::serialize_into(bytes, &reservation).map_err(io::Error::other));
+        let sequence = sequence.map_err(|error| StoreError::Database(format!("its log: {error}")))?;
+        place.send(Entry::Logged(reservation, sequence));
+        Ok(())
     }
 
     /// Sets nothing aside any more, soon: the request costs nothing.
@@ -309,11 +353,15 @@ impl Ledger {
         &self,
         entry: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Entry,
     ) -> Result<T, StoreError> {
-        let closed = || StoreError::Database("its writer is gone".into());
         let (done, written) = oneshot::channel();
         self.queue.send(entry(done)).await.map_err(|_| closed())?;
+        self.shared.hurry.notify_one();
         written.await.map_err(|_| closed())?
     }
+}
+
+fn closed() -> StoreError {
+    StoreError::Database("its writer is gone".into())
 }
 
 pub(super) fn expires_ms() -> u64 {
@@ -408,27 +456,11 @@ pub(super) fn signed(value: i128) -> Result<i64, StoreError> {
     i64::try_from(value).map_err(|_| StoreError::Corrupt(format!("{value} is out of range")))
 }
 
-fn payers(row: &AnyRow) -> Result<Payers, StoreError> {
+pub(super) fn payers(row: &AnyRow) -> Result<Payers, StoreError> {
     Ok(Payers {
         key: KeyId(row.id("key")?),
         account: row.maybe_id("account")?,
         purses: row.id("purses")?,
         day: row.id("day")?,
-    })
-}
-
-fn reservation(row: &AnyRow) -> Result<Reservation, StoreError> {
-    let sent = Sent {
-        stack: Address::new(row.array("stack")?),
-        node: NodeId(row.number("node")?),
-        request_hash: Hash32(row.array("request_hash")?),
-        price: Price(from_sql(row.id("price")?)?),
-    };
-    Ok(Reservation {
-        id: ReservationId(row.id("id")?),
-        payers: payers(row)?,
-        most: Amount(row.number("most")?),
-        model: row.text("model")?,
-        sent,
     })
 }

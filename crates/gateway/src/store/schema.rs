@@ -5,7 +5,7 @@ use super::{Dialect, StoreError};
 use sqlx::AnyPool;
 
 /// In order; never changed once released.
-const MIGRATIONS: [&str; 2] = [FIRST, ACCOUNTS];
+const MIGRATIONS: [&str; 3] = [FIRST, ACCOUNTS, LOG];
 
 /// `{id}`, `{int}`, `{blob}` and `{strict}` stand for what SQLite and PostgreSQL call differently. SQLite files
 /// of the first gateways have these tables and no version.
@@ -103,6 +103,9 @@ CREATE TABLE deposits (
 CREATE INDEX deposits_of ON deposits (account);
 CREATE TABLE cursors (name TEXT PRIMARY KEY, position TEXT NOT NULL){strict};
 ";
+
+/// `log_applied` is how much the database has of the log in front of it.
+const LOG: &str = "ALTER TABLE processes ADD COLUMN log_applied {int} NOT NULL DEFAULT 0;";
 
 /// Only SQLite's first files have it.
 const TRIGGER: &str = "DROP TRIGGER IF EXISTS usage_totals;";

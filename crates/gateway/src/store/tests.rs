@@ -3,6 +3,7 @@
 use super::*;
 use crate::keys::{KeyId, NewKey};
 use atoma_client::channel::Sent;
+use atoma_sqlite::Log;
 use atoma_types::message::Message as _;
 use atoma_types::{Address, Amount, Hash32, NodeId, Price, Receipt, SecretKey, Signed, Status, Units};
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ async fn databases() -> Vec<(Database, Option<TempDir>)> {
 
 async fn ledger(store: &Store, name: &str) -> (Ledger, Vec<Reservation>, Arc<Memory>) {
     let memory = Arc::new(Memory::default());
-    let (ledger, reservations) = Ledger::open(store, Some(name), memory.clone()).await.unwrap();
+    let (ledger, reservations) = Ledger::open(store, Some(name), None, memory.clone()).await.unwrap();
     (ledger, reservations, memory)
 }
 
@@ -350,7 +351,7 @@ async fn a_newer_database_is_refused_and_an_older_file_is_brought_up() {
     sqlx::raw_sql(old).execute(&pool).await.unwrap();
     pool.close().await;
     let store = Store::open(&Database::File(path)).await.unwrap();
-    let (_, reservations) = Ledger::open(&store, None, Arc::<Memory>::default()).await.unwrap();
+    let (_, reservations) = Ledger::open(&store, None, None, Arc::<Memory>::default()).await.unwrap();
     assert_eq!((reservations.len(), reservations[0].most), (1, Amount(40)));
     assert_eq!(money(&store, KeyId(1)).await, (Some(100), 25, 40));
     let usage = store.key_usage(KeyId(1)).await.unwrap();
@@ -363,4 +364,67 @@ fn a_url_is_checked_and_not_shown() {
     assert!(!format!("{database:?}").contains("secret"));
     assert!(matches!(Database::postgres("mysql://h/d"), Err(StoreError::Url)));
     assert_eq!(file_url(Path::new("/a b/ü.db")), "sqlite:///a%20b/%C3%BC.db");
+}
+
+#[tokio::test]
+async fn what_only_the_log_has_is_set_aside_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, path) = (Database::File(dir.path().join("keys.db")), dir.path().join("reservations"));
+    let store = Store::open(&file).await.unwrap();
+    let key = new_key(&store, None).await;
+    let open = async || Ledger::open(&store, None, Some(&path), Arc::new(Memory::default())).await.unwrap();
+    let (first, none) = open().await;
+    assert_eq!(none, []);
+    lease(&first, key, 1_000).await;
+    let ids = [(); 5].map(|()| first.new_reservation());
+    for id in ids {
+        first.reserve(reservation(id, key, 100), 0).await.unwrap();
+    }
+    // In the commit that it begins in, or later.
+    first.record(paid(ids[0], key, 70)).await;
+    first.flush().await.unwrap();
+    first.record(paid(ids[1], key, 80)).await;
+    first.release(ids[2]).await;
+    first.reserve(reservation(ids[3], key, 200), 0).await.unwrap();
+    first.flush().await.unwrap();
+    assert_eq!(money(&store, key).await.1, 150);
+    // Killed before its writer has it.
+    let writer = Log::read(&path, 0).unwrap();
+    let late = reservation(first.new_reservation(), key, 300);
+    drop(first);
+    tokio::task::yield_now().await;
+    let last = writer.last().unwrap().sequence;
+    let mut log = Log::create(&path, last, None).unwrap();
+    log.append(|bytes| bcs::serialize_into(bytes, &late).map_err(std::io::Error::other)).unwrap();
+    let expected = [reservation(ids[3], key, 200), reservation(ids[4], key, 100), late.clone()];
+    for _ in 0..2 {
+        let (again, kept) = open().await;
+        assert_eq!(kept, expected);
+        assert_eq!(money(&store, key).await, (None, 150, 600));
+        drop(again);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_away_serves_nobody_on_the_word_of_its_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, path) = (Database::File(dir.path().join("keys.db")), dir.path().join("reservations"));
+    let store = Store::open(&file).await.unwrap();
+    let key = new_key(&store, None).await;
+    let (ledger, _) = Ledger::open(&store, None, Some(&path), Arc::new(Memory::default())).await.unwrap();
+    lease(&ledger, key, 1_000).await;
+    let ids = [(); 3].map(|()| ledger.new_reservation());
+    // The table is gone: what is logged cannot be written, nor can anything after it.
+    sqlx::query("ALTER TABLE reservations RENAME TO elsewhere").execute(&store.pool).await.unwrap();
+    ledger.reserve(reservation(ids[0], key, 100), 0).await.unwrap();
+    assert!(ledger.flush().await.is_err());
+    assert!(ledger.reserve(reservation(ids[1], key, 100), 0).await.is_err());
+    ledger.record(paid(ids[0], key, 70)).await;
+    sqlx::query("ALTER TABLE elsewhere RENAME TO reservations").execute(&store.pool).await.unwrap();
+    ledger.flush().await.unwrap();
+    assert_eq!(money(&store, key).await.1, 70);
+    ledger.reserve(reservation(ids[2], key, 100), ledger.generation()).await.unwrap();
+    ledger.record(paid(ids[2], key, 30)).await;
+    ledger.flush().await.unwrap();
+    assert_eq!(money(&store, key).await.1, 100);
 }

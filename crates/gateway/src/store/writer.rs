@@ -6,24 +6,23 @@
 //! are read anew and whoever holds them in memory is corrected.
 
 use super::ledger::{
-    Correct, Grant, PurseId, Reservation, ReservationId, UsageRow, Want, change_lease, change_leased,
+    Correct, Grant, PurseId, Reservation, ReservationId, Shared, UsageRow, Want, change_lease, change_leased,
     expires_ms, leases_of, signed,
 };
-use super::{Columns as _, Dialect, Store, StoreError, from_sql, placeholders, to_sql};
+use super::reservations::{ROWS, SYNC_WITHIN, insert_reservations, sync};
+use super::{Columns as _, Dialect, Store, StoreError, from_sql, maybe_to_sql, placeholders, to_sql};
 use atoma_types::Amount;
-use sqlx::{AnyConnection, AnyPool, Row as _};
+use sqlx::{AnyConnection, AnyPool};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 const BATCH: usize = 512;
-/// Rows in one statement.
-const ROWS: usize = 64;
-/// How long after its commit something is safe from power failure.
-const SYNC_WITHIN: Duration = Duration::from_millis(10);
+/// How long what is safe already waits for company.
+const LINGER: Duration = Duration::from_millis(50);
 /// Longest time for one commit.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two looks for a database that is away.
@@ -39,6 +38,8 @@ type Done<T> = oneshot::Sender<Result<T, StoreError>>;
 #[derive(Debug)]
 pub(super) enum Entry {
     Reserve(Box<Reservation>, u64, Done<()>),
+    /// Safe already, under this sequence of the log.
+    Logged(Box<Reservation>, u64),
     Lease(Vec<Want>, Done<Vec<Grant>>),
     Flush(Done<()>),
     Release(ReservationId),
@@ -50,40 +51,39 @@ pub(super) struct Writer {
     pool: AnyPool,
     dialect: Dialect,
     wal: Option<PathBuf>,
-    process: i64,
-    /// Changes when others take the leases back.
-    epoch: i64,
-    /// The leases as the database has them.
-    leases: BTreeMap<PurseId, u64>,
+    held: Held,
     /// What must be written as soon as it can.
     kept: Vec<Entry>,
-    /// Whether `leases` is certain.
+    /// Whether `held` is certain.
     certain: bool,
     superseded: bool,
-    generation: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     purses: Arc<dyn Correct>,
 }
 
+/// What the database has of a process.
+#[derive(Clone)]
+pub(super) struct Held {
+    pub(super) process: i64,
+    /// Changes when others take the leases back.
+    pub(super) epoch: i64,
+    pub(super) leases: BTreeMap<PurseId, u64>,
+    pub(super) open: HashSet<ReservationId>,
+    /// Sequence of the log's newest record.
+    pub(super) applied: u64,
+}
+
 impl Writer {
-    pub(super) fn new(
-        store: &Store,
-        process: i64,
-        epoch: i64,
-        leases: BTreeMap<PurseId, u64>,
-        generation: Arc<AtomicU64>,
-        purses: Arc<dyn Correct>,
-    ) -> Self {
+    pub(super) fn new(store: &Store, held: Held, shared: Arc<Shared>, purses: Arc<dyn Correct>) -> Self {
         Self {
             pool: store.batches.clone(),
             dialect: store.dialect,
             wal: store.wal.clone(),
-            process,
-            epoch,
-            leases,
+            held,
             kept: Vec::new(),
             certain: true,
             superseded: false,
-            generation,
+            shared,
             purses,
         }
     }
@@ -102,6 +102,15 @@ impl Writer {
                     Err(_) => true,
                 }
             };
+            if self.shared.log.is_some() && !batch.iter().any(Entry::waits) {
+                // Nobody waits: what comes within a moment shares the commit.
+                let _ = tokio::time::timeout(LINGER, self.shared.hurry.notified()).await;
+                while batch.len() < BATCH
+                    && let Ok(entry) = entries.try_recv()
+                {
+                    batch.push(entry);
+                }
+            }
             if self.write(std::mem::take(&mut batch)).await {
                 dirty.notify_one();
             }
@@ -134,8 +143,12 @@ impl Writer {
         match written {
             Ok(outcome) => {
                 self.kept.clear();
-                self.leases.clone_from(&outcome.leases);
-                answer(waiting, outcome);
+                let generation = self.shared.generation.load(Ordering::Acquire);
+                let Outcome { held, grants } = outcome;
+                self.held = held;
+                answer(waiting, grants, generation);
+                self.shared.is_away.store(false, Ordering::Release);
+                self.shorten_log();
                 true
             }
             Err(error) => {
@@ -143,6 +156,7 @@ impl Writer {
                     tracing::error!(%error, "the database could not be written");
                 }
                 self.certain = false;
+                self.shared.is_away.store(true, Ordering::Release);
                 self.refuse(waiting, &error);
                 false
             }
@@ -162,20 +176,22 @@ impl Writer {
     /// One transaction. It fences: a process whose leases were taken back commits nothing.
     async fn commit(&self, waiting: &[Entry]) -> Result<Outcome, StoreError> {
         let mut tx = self.pool.begin_with(self.dialect.begin()).await?;
-        if !self.is_alive(&mut tx).await? {
+        if !self.is_alive(&mut tx, Some(self.applied())).await? {
             return Err(StoreError::Fenced);
         }
-        let generation = self.generation.load(Ordering::Acquire);
-        let mut outcome = Outcome { leases: self.leases.clone(), grants: Vec::new(), generation };
-        let reserved: Vec<_> = waiting
-            .iter()
-            .filter_map(|entry| match entry {
-                Entry::Reserve(reservation, of, _) if *of == generation => Some(reservation.as_ref()),
-                _ => None,
-            })
-            .collect();
-        self.insert_reservations(&mut tx, &reserved).await?;
-        let paid = self.end_reservations(&mut tx).await?;
+        let mut outcome = Outcome { held: self.held.clone(), grants: Vec::new() };
+        let held = &mut outcome.held;
+        held.applied = self.applied();
+        let ended = self.ended();
+        let reserved = self.reserved(waiting);
+        // What ends in the commit that it would begin in leaves no row.
+        let lasting = reserved.iter().filter(|(id, _)| !ended.contains(id));
+        held.open.extend(lasting.clone().map(|(id, _)| *id));
+        insert_reservations(&mut tx, self.held.process, lasting.map(|(_, one)| *one)).await?;
+        let mut found = self.end_reservations(&mut tx, &ended).await?;
+        found.extend(reserved.keys().filter(|id| ended.contains(id)));
+        held.open.retain(|id| !ended.contains(id));
+        let paid = self.paid(found);
         let mut charges = BTreeMap::new();
         self.insert_usage(&mut tx, &paid, &mut charges).await?;
         for entry in &self.kept {
@@ -187,85 +203,82 @@ impl Writer {
         }
         for (purse, charge) in &charges {
             self.charge(&mut tx, *purse, charge).await?;
-            let held = outcome.leases.entry(*purse).or_default();
+            let held = outcome.held.leases.entry(*purse).or_default();
             let left = i128::from(*held) - charge.spent - charge.returned;
             *held = u64::try_from(left).unwrap_or(0);
         }
         for entry in waiting {
             if let Entry::Lease(wants, _) = entry {
-                let grants = self.lease(&mut tx, wants, &mut outcome.leases).await?;
+                let grants = self.lease(&mut tx, wants, &mut outcome.held.leases).await?;
                 outcome.grants.push(grants);
             }
         }
         tx.commit().await?;
-        outcome.leases.retain(|_, amount| *amount > 0);
+        outcome.held.leases.retain(|_, amount| *amount > 0);
         Ok(outcome)
     }
 
-    /// Says that the process lives, unless others think otherwise.
-    async fn is_alive(&self, tx: &mut AnyConnection) -> Result<bool, StoreError> {
-        let alive = sqlx::query("UPDATE processes SET expires_ms = $1 WHERE id = $2 AND epoch = $3")
+    /// Says that the process lives, unless others think otherwise, and how much of the log this commit writes.
+    async fn is_alive(&self, tx: &mut AnyConnection, applied: Option<u64>) -> Result<bool, StoreError> {
+        let text = "UPDATE processes SET expires_ms = $1, log_applied = COALESCE($2, log_applied)
+                    WHERE id = $3 AND epoch = $4";
+        let alive = sqlx::query(text)
             .bind(to_sql(expires_ms())?)
-            .bind(self.process)
-            .bind(self.epoch)
+            .bind(maybe_to_sql(applied)?)
+            .bind(self.held.process)
+            .bind(self.held.epoch)
             .execute(tx)
             .await?;
         Ok(alive.rows_affected() == 1)
     }
 
-    async fn insert_reservations(
-        &self,
-        tx: &mut AnyConnection,
-        reservations: &[&Reservation],
-    ) -> Result<(), StoreError> {
-        // Of several under one number the last counts, and one statement must not change a row twice.
-        let last: BTreeMap<_, _> = reservations.iter().map(|one| (one.id, *one)).collect();
-        let rows: Vec<_> = last.into_values().collect();
-        for rows in rows.chunks(ROWS) {
-            let text = format!(
-                "INSERT INTO reservations (process, id, key, account, most, purses, day, model, stack, node,
-                     request_hash, price) VALUES {}
-                 ON CONFLICT (process, id) DO UPDATE SET most = excluded.most, purses = excluded.purses,
-                     day = excluded.day, model = excluded.model, stack = excluded.stack, node = excluded.node,
-                     request_hash = excluded.request_hash, price = excluded.price",
-                placeholders(rows.len(), 12)
-            );
-            let mut query = sqlx::query(&text);
-            for row in rows {
-                query = query
-                    .bind(self.process)
-                    .bind(row.id.0)
-                    .bind(row.payers.key.0)
-                    .bind(row.payers.account)
-                    .bind(to_sql(row.most.0)?)
-                    .bind(row.payers.purses)
-                    .bind(row.payers.day)
-                    .bind(row.model.as_str())
-                    .bind(row.sent.stack.as_bytes().to_vec())
-                    .bind(to_sql(row.sent.node.0)?)
-                    .bind(row.sent.request_hash.as_bytes().to_vec())
-                    .bind(to_sql(row.sent.price.0)?);
-            }
-            query.execute(&mut *tx).await?;
-        }
-        Ok(())
+    /// Sequence of the log's newest record once what is kept is written.
+    fn applied(&self) -> u64 {
+        let sequences = self.kept.iter().filter_map(|entry| match entry {
+            Entry::Logged(_, sequence) => Some(*sequence),
+            _ => None,
+        });
+        sequences.max().unwrap_or_default().max(self.held.applied)
     }
 
-    /// Removes the reservations of what ended, and returns what was paid and not written before.
-    async fn end_reservations(&self, tx: &mut AnyConnection) -> Result<Vec<&UsageRow>, StoreError> {
-        let mut ended = BTreeSet::new();
-        for entry in &self.kept {
-            match entry {
-                Entry::Release(id) => {
-                    ended.insert(*id);
-                }
-                Entry::Usage(row) => {
-                    ended.insert(row.reservation);
-                }
-                _ => {}
-            }
-        }
-        let ended: Vec<_> = ended.into_iter().collect();
+    /// What is to be set aside: of several under one number the last.
+    fn reserved<'a>(&'a self, waiting: &'a [Entry]) -> BTreeMap<ReservationId, &'a Reservation> {
+        let generation = self.shared.generation.load(Ordering::Acquire);
+        let reserved = self.kept.iter().chain(waiting).filter_map(|entry| match entry {
+            Entry::Reserve(reservation, of, _) if *of == generation => Some(reservation.as_ref()),
+            // Of the only process that has these leases: nobody took them back.
+            Entry::Logged(reservation, _) => Some(reservation.as_ref()),
+            _ => None,
+        });
+        reserved.map(|one| (one.id, one)).collect()
+    }
+
+    /// Numbers of what is paid or released.
+    fn ended(&self) -> BTreeSet<ReservationId> {
+        let ended = self.kept.iter().filter_map(|entry| match entry {
+            Entry::Release(id) => Some(*id),
+            Entry::Usage(row) => Some(row.reservation),
+            _ => None,
+        });
+        ended.collect()
+    }
+
+    /// What was paid of what was set aside until now; each counts once.
+    fn paid(&self, mut found: HashSet<ReservationId>) -> Vec<&UsageRow> {
+        let paid = self.kept.iter().filter_map(|entry| match entry {
+            Entry::Usage(row) if found.remove(&row.reservation) => Some(row.as_ref()),
+            _ => None,
+        });
+        paid.collect()
+    }
+
+    /// Removes the reservations of what ended, and returns which there were.
+    async fn end_reservations(
+        &self,
+        tx: &mut AnyConnection,
+        ended: &BTreeSet<ReservationId>,
+    ) -> Result<HashSet<ReservationId>, StoreError> {
+        let ended: Vec<_> = ended.iter().filter(|id| self.held.open.contains(id)).collect();
         let mut found = HashSet::new();
         for ids in ended.chunks(ROWS) {
             let list: Vec<String> = (2..ids.len().saturating_add(2)).map(|n| format!("${n}")).collect();
@@ -273,7 +286,7 @@ impl Writer {
                 "DELETE FROM reservations WHERE process = $1 AND id IN ({}) RETURNING id",
                 list.join(", ")
             );
-            let mut query = sqlx::query(&text).bind(self.process);
+            let mut query = sqlx::query(&text).bind(self.held.process);
             for id in ids {
                 query = query.bind(id.0);
             }
@@ -281,15 +294,17 @@ impl Writer {
                 found.insert(ReservationId(row.id("id")?));
             }
         }
-        let mut paid = Vec::new();
-        for entry in &self.kept {
-            if let Entry::Usage(row) = entry
-                && found.remove(&row.reservation)
-            {
-                paid.push(row.as_ref());
-            }
+        Ok(found)
+    }
+
+    /// Begins the log's other file when this one is long, once the database is on the disk.
+    fn shorten_log(&self) {
+        let is_long = self.shared.log().is_some_and(|log| log.is_long(self.held.applied));
+        let Some(wal) = self.wal.as_deref().filter(|_| is_long) else { return };
+        match sync(wal) {
+            Ok(()) => drop(self.shared.log().map(|mut log| log.turn())),
+            Err(error) => tracing::error!(%error, "cannot sync the database: its log grows"),
         }
-        Ok(paid)
     }
 
     async fn insert_usage(
@@ -374,7 +389,7 @@ impl Writer {
         .bind(purse.day)
         .execute(&mut *tx)
         .await?;
-        change_lease(tx, self.process, purse, -(charge.spent + charge.returned)).await
+        change_lease(tx, self.held.process, purse, -(charge.spent + charge.returned)).await
     }
 
     async fn lease(
@@ -414,7 +429,7 @@ impl Writer {
             let amount = amount_of_lease(need.0, left);
             if amount > 0 {
                 change_leased(tx, purse, i128::from(amount)).await?;
-                change_lease(tx, self.process, purse, i128::from(amount)).await?;
+                change_lease(tx, self.held.process, purse, i128::from(amount)).await?;
                 let held = leases.entry(purse).or_default();
                 *held = held.saturating_add(amount);
             }
@@ -429,13 +444,13 @@ impl Writer {
             return Err(StoreError::Superseded);
         }
         let mut tx = self.pool.begin_with(self.dialect.begin()).await?;
-        if !self.is_alive(&mut tx).await? {
+        if !self.is_alive(&mut tx, None).await? {
             let row = sqlx::query(
                 "UPDATE processes SET epoch = epoch + 1, expires_ms = $1 WHERE id = $2 AND expires_ms = 0
                  RETURNING epoch",
             )
             .bind(to_sql(expires_ms())?)
-            .bind(self.process)
+            .bind(self.held.process)
             .fetch_optional(&mut *tx)
             .await?;
             let Some(row) = row else {
@@ -445,36 +460,47 @@ impl Writer {
                 self.superseded = true;
                 return Err(StoreError::Superseded);
             };
-            self.epoch = row.id("epoch")?;
+            self.held.epoch = row.id("epoch")?;
         }
-        let leases = leases_of(&mut tx, self.process).await?;
-        let open: HashSet<i64> = sqlx::query("SELECT id FROM reservations WHERE process = $1")
-            .bind(self.process)
+        let leases = leases_of(&mut tx, self.held.process).await?;
+        let rows = sqlx::query("SELECT id FROM reservations WHERE process = $1")
+            .bind(self.held.process)
             .fetch_all(&mut *tx)
-            .await?
-            .iter()
-            .map(|row| row.try_get("id"))
-            .collect::<Result<_, _>>()?;
+            .await?;
+        let open =
+            rows.iter().map(|row| Ok(ReservationId(row.id("id")?))).collect::<Result<_, StoreError>>()?;
+        let row = sqlx::query("SELECT log_applied FROM processes WHERE id = $1")
+            .bind(self.held.process)
+            .fetch_one(&mut *tx)
+            .await?;
+        let applied = row.number("log_applied")?;
         tx.commit().await?;
-        self.correct(&leases, &open);
-        self.leases = leases;
+        self.correct(Held { leases, open, applied, ..self.held });
         self.certain = true;
         Ok(())
     }
 
     /// Memory knows of what is kept. What of it the database knows, too, is written; what was to be given back is
     /// in use again if it was not.
-    fn correct(&mut self, leases: &BTreeMap<PurseId, u64>, open: &HashSet<i64>) {
+    fn correct(&mut self, held: Held) {
         let mut deltas = BTreeMap::<PurseId, i128>::new();
-        for (purse, amount) in leases {
+        for (purse, amount) in &held.leases {
             *deltas.entry(*purse).or_default() += i128::from(*amount);
         }
-        for (purse, amount) in &self.leases {
+        for (purse, amount) in &self.held.leases {
             *deltas.entry(*purse).or_default() -= i128::from(*amount);
         }
+        let mut open = held.open.clone();
         self.kept.retain(|entry| match entry {
+            Entry::Logged(reservation, sequence) => {
+                let is_written = *sequence <= held.applied;
+                if !is_written {
+                    open.insert(reservation.id);
+                }
+                !is_written
+            }
             Entry::Usage(row) => {
-                let is_open = open.contains(&row.reservation.0);
+                let is_open = open.contains(&row.reservation);
                 if !is_open {
                     for purse in row.payers.purses() {
                         *deltas.entry(purse).or_default() += i128::from(row.cost.0);
@@ -495,7 +521,8 @@ impl Writer {
                 self.purses.correct(purse, delta);
             }
         }
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.held = held;
+        self.shared.generation.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -507,10 +534,9 @@ struct Charge {
 }
 
 struct Outcome {
-    leases: BTreeMap<PurseId, u64>,
+    held: Held,
     /// Of each entry that leases, in order.
     grants: Vec<Vec<Grant>>,
-    generation: u64,
 }
 
 impl Entry {
@@ -519,12 +545,12 @@ impl Entry {
     }
 }
 
-fn answer(waiting: Vec<Entry>, outcome: Outcome) {
-    let mut grants = outcome.grants.into_iter();
+fn answer(waiting: Vec<Entry>, grants: Vec<Vec<Grant>>, generation: u64) {
+    let mut grants = grants.into_iter();
     for entry in waiting {
         match entry {
             // Its money was lost to others before it came here.
-            Entry::Reserve(_, generation, done) if generation != outcome.generation => {
+            Entry::Reserve(_, of, done) if of != generation => {
                 drop(done.send(Err(StoreError::Fenced)));
             }
             Entry::Reserve(_, _, done) | Entry::Flush(done) => drop(done.send(Ok(()))),
@@ -555,20 +581,11 @@ async fn sync_when_dirty(wal: PathBuf, dirty: Arc<Notify>) {
         dirty.notified().await;
         tokio::time::sleep(SYNC_WITHIN / 2).await;
         let wal = wal.clone();
-        let sync = move || std::fs::File::open(wal).and_then(|file| file.sync_data());
-        match tokio::task::spawn_blocking(sync).await {
-            // Nothing was written to it yet.
-            Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+        match tokio::task::spawn_blocking(move || sync(&wal)).await {
             Ok(Err(error)) => tracing::error!(%error, "cannot sync the database"),
             _ => {}
         }
     }
-}
-
-pub(super) fn wal_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
-    name.into()
 }
 
 /// At most what a sum over very many rows still holds.

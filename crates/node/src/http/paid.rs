@@ -59,9 +59,7 @@ async fn admit(
     let slots = Slots::take(&app.journal).await?;
     let (streams, input) = (prepared.stream, prepared.input_tokens_broken_off);
     let generation = channel.offer()?.engine.run(prepared, limit)?;
-    let (running, admitted) = reservation.start(slots, Work { pass, authorization, body, input })?;
-    // The engine is at work already; its first word waits until the nonce is safe.
-    admitted.await?;
+    let running = reservation.start(slots, Work { pass, authorization, body, input })?;
     Ok((running, generation, streams))
 }
 
@@ -150,7 +148,6 @@ async fn authorize(app: &Arc<App>, authorization: &Authorization) -> Result<Arc<
     // A disabled node says so also of stacks that it does not know.
     let channel = channel.or_else(|error| app.check_enabled().and(Err(error.into())))?;
     if let Some(voucher) = &authorization.voucher {
-        // Its row is committed before the request's own, which is awaited.
         vouchers::take(app, &channel, voucher).await?;
     }
     Ok(channel)

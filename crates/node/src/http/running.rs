@@ -5,7 +5,7 @@ use super::{ApiError, App};
 use crate::channels::Channel;
 use crate::clock::wall_ms;
 use crate::gate::Pass;
-use crate::journal::{Entry, FullRecord, Journal, JournalError, Slot, Written};
+use crate::journal::{Entry, FullRecord, Journal, JournalError, Slot};
 use crate::ledger::{Refusal, Ticket, Usage};
 use atoma_inference::{Outcome, Summary};
 use atoma_types::hash::Hasher;
@@ -41,8 +41,8 @@ impl Reservation {
         Ok(Self { app: app.clone(), channel: channel.clone(), ticket: Some(ticket) })
     }
 
-    /// Uses up the nonce and queues its row. From here on the request ends with a record.
-    pub(super) fn start(mut self, slots: Slots, work: Work) -> Result<(Running, Written), ApiError> {
+    /// Uses up the nonce, for good. From here on the request ends with a record.
+    pub(super) fn start(mut self, slots: Slots, work: Work) -> Result<Running, ApiError> {
         let ticket = self.ticket.take().ok_or_else(ApiError::internal)?;
         let auth = &work.authorization.auth.message;
         let entry = Entry::Admitted {
@@ -66,7 +66,9 @@ impl Reservation {
             _pass: work.pass,
             open: Some(Open { ticket, slot: slots.last, authorization: work.authorization, body: work.body }),
         };
-        Ok((running, written))
+        // Unless its nonce is safe, the request that runs already ends here.
+        written?;
+        Ok(running)
     }
 }
 
@@ -143,8 +145,9 @@ impl Running {
         }
     }
 
-    /// Closes the books as the engine reports, and returns the receipt with the commit to wait for.
-    pub(super) fn finish(&mut self, summary: &Summary) -> Option<(Signed<Receipt>, Written)> {
+    /// Closes the books as the engine reports, and returns the receipt once its record is safe.
+    pub(super) fn finish(&mut self, summary: &Summary) -> Result<Signed<Receipt>, ApiError> {
+        let open = self.open.take().ok_or_else(ApiError::internal)?;
         let status = match &summary.outcome {
             Outcome::Complete => Status::Complete,
             Outcome::Aborted => Status::Aborted,
@@ -156,17 +159,17 @@ impl Running {
             Status::Refused => (self.input, self.output) = (0, 0),
             Status::Aborted | Status::Failed => {}
         }
-        self.close(status, Hash32(summary.work), &summary.prompt_ids, &summary.output_ids)
+        self.close(open, status, Hash32(summary.work), &summary.prompt_ids, &summary.output_ids)
     }
 
     fn close(
         &mut self,
+        open: Open,
         status: Status,
         work: Hash32,
         prompt_ids: &[u32],
         output_ids: &[Vec<u32>],
-    ) -> Option<(Signed<Receipt>, Written)> {
-        let open = self.open.take()?;
+    ) -> Result<Signed<Receipt>, ApiError> {
         let usage = Usage {
             input: self.input,
             output: self.output,
@@ -188,13 +191,15 @@ impl Running {
                 // Under the lock, so that records reach the disk in their order.
                 let written = open.slot.send(Entry::Receipt { receipt: receipt.clone(), full: Some(full) });
                 drop(books);
+                // Without a record there is no receipt, and an answer without one is not paid.
+                written?;
                 self.count(&receipt.message);
-                Some((receipt, written))
+                Ok(receipt)
             }
             Err(error) => {
                 books.release(&open.ticket);
                 tracing::error!(%error, "cannot book a request");
-                None
+                Err(ApiError::internal())
             }
         }
     }
@@ -217,6 +222,8 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Dropped with books open: the client went away.
-        drop(self.close(Status::Aborted, Hash32::ZERO, &[], &[]));
+        if let Some(open) = self.open.take() {
+            drop(self.close(open, Status::Aborted, Hash32::ZERO, &[], &[]));
+        }
     }
 }

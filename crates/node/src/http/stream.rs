@@ -140,15 +140,11 @@ impl Answer {
             self.running.wrote(tail.as_bytes(), 0);
         }
         match self.running.finish(&summary) {
-            Some((receipt, written)) => match written.await {
-                Ok(()) => {
-                    tail.push_str(&receipt_comment(&receipt));
-                    tail.push_str(SSE_DONE);
-                }
-                // Without a record there is no receipt, and an answer without one is not paid.
-                Err(error) => tail.push_str(&event(&ApiError::from(error))),
-            },
-            None => tail.push_str(&event(&ApiError::internal())),
+            Ok(receipt) => {
+                tail.push_str(&receipt_comment(&receipt));
+                tail.push_str(SSE_DONE);
+            }
+            Err(error) => tail.push_str(&event(&error)),
         }
         Bytes::from(tail)
     }
@@ -187,8 +183,7 @@ pub(super) async fn whole(mut running: Running, mut generation: Generation) -> R
         }
     }
     running.wrote(&body, output_tokens);
-    let (receipt, written) = running.finish(&summary).ok_or_else(ApiError::internal)?;
-    written.await?;
+    let receipt = running.finish(&summary)?;
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -4,7 +4,7 @@ use super::body::within;
 use super::info::StackQuery;
 use super::{ApiError, App};
 use crate::channels::Channel;
-use crate::journal::{Entry, Written};
+use crate::journal::Entry;
 use crate::ledger::{Acknowledged, RECEIPTS_PER_PAGE, VoucherRefusal};
 use atoma_types::wire::{self, encode};
 use atoma_types::{Address, Signed, Voucher};
@@ -39,10 +39,7 @@ pub(super) async fn submit(
     let signed: Signed<Voucher> = wire::decode(&submission.voucher)
         .map_err(|error| ApiError::bad_request("malformed_voucher", format!("the voucher is {error}")))?;
     let channel = app.channels.find(signed.message.stack).await?;
-    let written = take(&app, &channel, &signed).await?;
-    if let Some(written) = written {
-        written.await?;
-    }
+    take(&app, &channel, &signed).await?;
     let acknowledged = channel.books().acknowledged_count();
     if signed.message.count < acknowledged {
         return Err(VoucherRefusal::Backwards { voucher: signed.message.count, acknowledged }.into());
@@ -59,22 +56,19 @@ fn rejected(rejection: JsonRejection) -> ApiError {
     ApiError::new(status, "invalid_request", rejection.body_text())
 }
 
-/// Takes a voucher into the books and queues its row, if it is news.
-pub(super) async fn take(
-    app: &App,
-    channel: &Channel,
-    voucher: &Signed<Voucher>,
-) -> Result<Option<Written>, ApiError> {
+/// Takes a voucher into the books and writes it down, if it is news.
+pub(super) async fn take(app: &App, channel: &Channel, voucher: &Signed<Voucher>) -> Result<(), ApiError> {
     voucher.verify(&channel.terms.request_key).map_err(|_| VoucherRefusal::Signature)?;
     let slot = app.journal.slot().await?;
     let mut books = channel.books();
     match books.acknowledge(voucher)? {
-        Acknowledged::Unchanged => Ok(None),
+        Acknowledged::Unchanged => Ok(()),
         Acknowledged::Advanced => {
             let written = slot.send(Entry::Voucher(voucher.clone()));
             drop(books);
+            written?;
             app.metrics.vouchers.increment();
-            Ok(Some(written))
+            Ok(())
         }
     }
 }

@@ -1,11 +1,10 @@
 //! Opening the file: whose it is, whether it is ours, and what the last run left behind.
 
 use super::read::meta;
-use super::sync::sync;
-use super::write::{Log, Writer, set_meta};
-use super::{Journal, LINGER, QUEUE};
+use super::write::{Database, Writer, set_meta, sync};
+use super::{Journal, JournalError, LINGER, QUEUE, SYNC_WITHIN};
 use atoma_sqlite::rusqlite::{Connection, Error, types::FromSql};
-use atoma_sqlite::{Readers, blocking, queue};
+use atoma_sqlite::{Log, Readers, beside, blocking, queue};
 use atoma_types::{Address, NodeId};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -81,12 +80,25 @@ fn open(path: &Path, identity: Identity, records_bytes_max: u64) -> Result<Opene
     let fresh = create_private(path)?;
     let connection = connect(path).map_err(|error| corrupt(path, &error))?;
     let boot = Found { connection: &connection, path }.prepare(identity, fresh)?;
-    let (queue, jobs) = queue(QUEUE, LINGER);
-    let log = Log::new(connection, wal_path(path), records_bytes_max);
-    let writer = Writer::spawn(log, queue.downgrade(), jobs)
+    let mut database = Database::new(connection, wal_path(path), records_bytes_max);
+    let log = take_up_log(path, &mut database)?;
+    let (queue, entries) = queue(QUEUE, LINGER, log);
+    let writer = Writer::spawn(database, queue.downgrade(), entries)
         .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
     let journal = Journal { queue, readers: Readers::new(path), _lock: Arc::new(lock) };
     Ok(Opened { journal, writer, boot })
+}
+
+/// The database has all of the log when this returns, and a new one begins.
+fn take_up_log(path: &Path, database: &mut Database) -> Result<Log, OpenError> {
+    let io = |source| OpenError::Io { path: path.to_owned(), source };
+    let damaged =
+        |error: JournalError| OpenError::Corrupt { path: path.to_owned(), reason: error.to_string() };
+    let applied = database.applied().map_err(damaged)?;
+    let records = Log::read(path, applied).map_err(io)?;
+    database.recover(&records).map_err(damaged)?;
+    let last = records.last().map_or(applied, |record| record.sequence);
+    Log::create(path, last, Some(SYNC_WITHIN)).map_err(io)
 }
 
 fn lock_file(path: &Path) -> Result<File, OpenError> {
@@ -171,7 +183,7 @@ impl Found<'_> {
         self.set_meta("machine_boot", machine_boot().as_bytes())?;
         // On disk before anything is served: else a power failure would look like a clean stop.
         self.get::<i64>("PRAGMA wal_checkpoint(PASSIVE)")?;
-        sync(&wal_path(self.path));
+        sync(&wal_path(self.path)).map_err(|source| OpenError::Io { path: self.path.to_owned(), source })?;
         Ok(boot)
     }
 
@@ -272,12 +284,6 @@ fn machine_boot() -> String {
 
 fn corrupt(path: &Path, error: &Error) -> OpenError {
     OpenError::Corrupt { path: path.to_owned(), reason: error.to_string() }
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 fn wal_path(path: &Path) -> PathBuf {

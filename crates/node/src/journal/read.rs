@@ -27,25 +27,23 @@ pub(crate) struct Kept {
 impl Journal {
     /// Every channel that may still be served or settled.
     pub(crate) async fn channels(&self) -> Result<Vec<Kept>, JournalError> {
-        self.readers
-            .read(|connection| {
-                let sql = "SELECT terms, settle_until_ms, closed FROM channels WHERE closed = 0";
-                let mut rows = connection.prepare_cached(sql)?;
-                rows.query_and_then([], |row| kept(connection, row))?.collect()
-            })
-            .await
+        self.read(|connection| {
+            let sql = "SELECT terms, settle_until_ms, closed FROM channels WHERE closed = 0";
+            let mut rows = connection.prepare_cached(sql)?;
+            rows.query_and_then([], |row| kept(connection, row))?.collect()
+        })
+        .await
     }
 
     /// The channel of `stack`, if this node ever had one, even if it was closed since.
     pub(crate) async fn channel(&self, stack: Address) -> Result<Option<Kept>, JournalError> {
-        self.readers
-            .read(move |connection| {
-                let sql = "SELECT terms, settle_until_ms, closed FROM channels WHERE stack = ?";
-                let mut rows = connection.prepare_cached(sql)?;
-                let mut found = rows.query([stack.as_bytes()])?;
-                found.next()?.map(|row| kept(connection, row)).transpose()
-            })
-            .await
+        self.read(move |connection| {
+            let sql = "SELECT terms, settle_until_ms, closed FROM channels WHERE stack = ?";
+            let mut rows = connection.prepare_cached(sql)?;
+            let mut found = rows.query([stack.as_bytes()])?;
+            found.next()?.map(|row| kept(connection, row)).transpose()
+        })
+        .await
     }
 
     /// Receipts of one channel from `from` on, in order.
@@ -55,26 +53,23 @@ impl Journal {
         from: u64,
         limit: i64,
     ) -> Result<Vec<Signed<Receipt>>, JournalError> {
-        self.readers.read(move |connection| receipts_from(connection, stack, from, limit)).await
+        self.read(move |connection| receipts_from(connection, stack, from, limit)).await
     }
 
     /// Transactions whose outcome is not known.
     pub(crate) async fn pending(&self) -> Result<Vec<Pending>, JournalError> {
-        self.readers
-            .read(|connection| {
-                let sql = "SELECT id, signed_transaction FROM settlements WHERE outcome IS NULL";
-                let mut rows = connection.prepare_cached(sql)?;
-                let pending =
-                    |row: &Row<'_>| Ok(Pending { id: Hash32(row.get(0)?), transaction: row.get(1)? });
-                rows.query_map([], pending)?.collect::<Result<_, _>>().map_err(JournalError::from)
-            })
-            .await
+        self.read(|connection| {
+            let sql = "SELECT id, signed_transaction FROM settlements WHERE outcome IS NULL";
+            let mut rows = connection.prepare_cached(sql)?;
+            let pending = |row: &Row<'_>| Ok(Pending { id: Hash32(row.get(0)?), transaction: row.get(1)? });
+            rows.query_map([], pending)?.collect::<Result<_, _>>().map_err(JournalError::from)
+        })
+        .await
     }
 
     /// Where the event stream stood.
     pub(crate) async fn cursor(&self) -> Result<Option<String>, JournalError> {
-        let value =
-            self.readers.read(|connection| meta(connection, "cursor").map_err(JournalError::from)).await?;
+        let value = self.read(|connection| meta(connection, "cursor").map_err(JournalError::from)).await?;
         Ok(value.and_then(|bytes| String::from_utf8(bytes).ok()))
     }
 }

@@ -1,33 +1,38 @@
-//! The writer: takes what is queued, commits it together, answers everybody.
+//! The writer: commits to the database what is in the log.
 
-use super::sync::{Syncer, sync};
-use super::{Entry, FullRecord, Job, JournalError};
+use super::{Entry, FullRecord, JournalError};
 use atoma_sqlite::rusqlite::{Connection, Error, ToSql, Transaction, TransactionBehavior, params};
-use atoma_sqlite::{Batches, WeakQueue};
+use atoma_sqlite::{Batches, Record, WeakQueue};
 use atoma_types::{Receipt, Signed};
-use std::io;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// How long closing waits for the disk.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Sequence of the log's newest record that is in the database.
+const APPLIED: &str = "log_applied";
 
-/// The writing thread. Dropped, it ends with the commit at hand and forgets what is queued, as if the process had
-/// died.
+/// The writing thread. Dropped, it ends with the commit at hand and leaves what is queued to the log, as if the process
+/// had died.
 pub(crate) struct Writer {
-    queue: WeakQueue<Job>,
+    queue: WeakQueue<Entry>,
     thread: Option<JoinHandle<()>>,
     ended: oneshot::Receiver<()>,
 }
 
 impl Writer {
-    pub(super) fn spawn(log: Log, queue: WeakQueue<Job>, jobs: Batches<Job>) -> io::Result<Self> {
-        let syncer = Syncer::spawn(log.wal.clone())?;
+    pub(super) fn spawn(
+        database: Database,
+        queue: WeakQueue<Entry>,
+        entries: Batches<Entry>,
+    ) -> io::Result<Self> {
         let (end, ended) = oneshot::channel();
         let thread = thread::Builder::new().name("journal".into()).spawn(move || {
-            log.run(jobs, syncer);
+            database.follow(entries);
             drop(end);
         })?;
         Ok(Self { queue, thread: Some(thread), ended })
@@ -51,74 +56,91 @@ impl Drop for Writer {
 }
 
 /// What the thread owns.
-pub(super) struct Log {
+pub(super) struct Database {
     connection: Connection,
     wal: PathBuf,
     /// Bounds what is kept of bodies and responses.
     records_bytes_max: u64,
     /// Size of the kept records; counted once, then carried on.
     records_bytes: Option<u64>,
-    /// Set by the first failure: rows after a lost one would tell an impossible history.
-    broken: Option<JournalError>,
 }
 
-impl Log {
+impl Database {
     pub(super) fn new(connection: Connection, wal: PathBuf, records_bytes_max: u64) -> Self {
         // All statements below.
         connection.set_prepared_statement_cache_capacity(32);
-        Self { connection, wal, records_bytes_max, records_bytes: None, broken: None }
+        Self { connection, wal, records_bytes_max, records_bytes: None }
     }
 
-    fn run(mut self, mut jobs: Batches<Job>, syncer: Syncer) {
+    /// Sequence of the log's newest record that is in it.
+    pub(super) fn applied(&self) -> Result<u64, JournalError> {
+        let applied = super::read::meta(&self.connection, APPLIED)?;
+        let bytes = applied.map(|bytes| <[u8; 8]>::try_from(bytes)).transpose();
+        let bytes = bytes.map_err(|_| JournalError::Read("the log's place is unreadable".into()))?;
+        Ok(bytes.map_or(0, u64::from_le_bytes))
+    }
+
+    /// Commits what an earlier run left in the log, and brings it onto the disk.
+    pub(super) fn recover(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        let Some(last) = records.last() else { return Ok(()) };
+        let unreadable =
+            |error: bcs::Error| JournalError::Read(format!("an entry of the log: {error}").into());
+        let entries =
+            records.iter().map(|record| bcs::from_bytes(&record.bytes)).collect::<Result<Vec<_>, _>>();
+        self.commit(&entries.map_err(unreadable)?, last.sequence)?;
+        tracing::info!(entries = records.len(), "took up what the last run left in the log");
+        sync(&self.wal).map_err(|error| JournalError::Write(error.to_string().into()))
+    }
+
+    /// Until the queue ends. After the first failure nothing more is written: what follows a lost row would tell an
+    /// impossible history.
+    fn follow(mut self, mut entries: Batches<Entry>) {
         let mut batch = Vec::new();
-        while jobs.take(&mut batch) {
-            let result = self.commit(&batch, &syncer);
-            for job in batch.drain(..) {
-                // A caller that went away needs no answer.
-                let _ = job.done.send(result.clone());
+        while entries.take(&mut batch) {
+            let committed = self.commit(&batch, entries.applied()).map_err(|error| error.to_string());
+            let kept = committed
+                .and_then(|()| entries.committed(|| sync(&self.wal)).map_err(|error| error.to_string()));
+            if let Err(error) = kept {
+                tracing::error!(error, "cannot write the journal");
+                entries.broken(error.into());
+                break;
             }
+            batch.clear();
         }
-        drop(syncer);
         if let Err((_, error)) = self.connection.close() {
             tracing::warn!(%error, "cannot close the journal");
         }
-        sync(&self.wal);
-    }
-
-    fn commit(&mut self, batch: &[Job], syncer: &Syncer) -> Result<(), JournalError> {
-        if let Some(error) = &self.broken {
-            return Err(error.clone());
-        }
-        match self.try_commit(batch) {
-            Ok(()) => {
-                syncer.grew();
-                Ok(())
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot write the journal");
-                let error = JournalError::Write(error.to_string().into());
-                self.broken = Some(error.clone());
-                Err(error)
-            }
+        if let Err(error) = sync(&self.wal) {
+            tracing::error!(%error, "cannot sync the journal");
         }
     }
 
-    fn try_commit(&mut self, batch: &[Job]) -> Result<(), Error> {
+    fn commit(&mut self, batch: &[Entry], applied: u64) -> Result<(), Error> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut kept = match self.records_bytes {
             Some(bytes) => bytes,
             None => records_bytes(&transaction)?,
         };
-        for job in batch {
-            kept = kept.saturating_add(insert(&transaction, &job.entry)?);
+        for entry in batch {
+            kept = kept.saturating_add(insert(&transaction, entry)?);
         }
-        if kept > self.records_bytes_max {
+        while kept > self.records_bytes_max {
             drop_oldest_records(&transaction)?;
             kept = records_bytes(&transaction)?;
         }
+        set_meta(&transaction, APPLIED, &applied.to_le_bytes())?;
         transaction.commit()?;
         self.records_bytes = Some(kept);
         Ok(())
+    }
+}
+
+/// Brings the database's own log onto the disk.
+pub(super) fn sync(wal: &Path) -> io::Result<()> {
+    match File::open(wal).and_then(|file| file.sync_data()) {
+        // It is gone when the last connection closed: then SQLite has synced the file itself.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        synced => synced,
     }
 }
 
@@ -132,7 +154,7 @@ fn records_bytes(connection: &Connection) -> Result<u64, Error> {
     Ok(u64::try_from(sum).unwrap_or(0))
 }
 
-/// Drops the older half, so that the bound is met rarely and cheaply.
+/// Drops the older half, at least one, so that the bound is met rarely and cheaply.
 fn drop_oldest_records(connection: &Connection) -> Result<(), Error> {
     connection.execute(
         "DELETE FROM records WHERE sequence <= (SELECT (min(sequence) + max(sequence)) / 2 FROM records)",

@@ -1,12 +1,36 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use tempfile::TempDir;
+
+impl Logged for u32 {
+    fn log(&self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        bytes.extend_from_slice(&self.to_le_bytes());
+        Ok(())
+    }
+}
+
+impl Logged for oneshot::Sender<()> {
+    fn log(&self, _: &mut Vec<u8>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Its log is of no interest once it is open.
+fn queue<T>(capacity: usize, linger: Duration) -> (Queue<T>, Batches<T>) {
+    let folder = TempDir::new().unwrap();
+    super::queue(capacity, linger, log(&folder))
+}
+
+fn log(folder: &TempDir) -> Log {
+    Log::create(&folder.path().join("db"), 0, None).unwrap()
+}
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(3_600);
 
 fn send(queue: &Queue<u32>, entry: u32) -> Ticket<u32> {
-    queue.try_place().unwrap().send(entry)
+    queue.try_place().unwrap().send(entry).unwrap()
 }
 
 fn take(batches: &mut Batches<u32>) -> Option<Vec<u32>> {
@@ -62,7 +86,7 @@ fn a_closed_queue_is_emptied_first() {
     drop(send(&queue, 1));
     drop(queue);
     // A place keeps it open.
-    drop(place.send(2));
+    drop(place.send(2).unwrap());
     weak.abandon();
     assert_eq!(take(&mut batches), Some(vec![1, 2]));
     assert_eq!(take(&mut batches), None);
@@ -74,7 +98,7 @@ fn a_queue_that_was_closed_takes_nothing_more() {
     let place = queue.try_place().unwrap();
     drop(send(&queue, 1));
     queue.close();
-    place.send(2).hurry();
+    assert_eq!(place.send(2).unwrap_err(), Stopped::Closed);
     assert!(queue.try_place().is_none());
     assert_eq!(take(&mut batches), Some(vec![1]));
     assert_eq!(take(&mut batches), None);
@@ -86,7 +110,7 @@ fn an_abandoned_queue_drops_what_is_in_it() {
     let place = queue.try_place().unwrap();
     drop(send(&queue, 1));
     queue.downgrade().abandon();
-    drop(place.send(2));
+    assert_eq!(place.send(2).unwrap_err(), Stopped::Closed);
     assert!(queue.try_place().is_none());
     assert_eq!(take(&mut batches), None);
 }
@@ -95,9 +119,51 @@ fn an_abandoned_queue_drops_what_is_in_it() {
 async fn nobody_waits_for_a_thread_that_is_gone() {
     let (queue, mut batches) = queue(1, NEVER);
     let (done, written) = tokio::sync::oneshot::channel::<()>();
-    queue.place().await.unwrap().send(done).hurry();
+    queue.place().await.unwrap().send(done).unwrap().hurry();
     assert!(batches.take(&mut Vec::new()));
     assert!(written.await.is_err());
     drop(batches);
     assert!(queue.place().await.is_none());
+}
+
+#[test]
+fn what_is_sent_is_in_the_log_before_anybody_takes_it() {
+    let folder = TempDir::new().unwrap();
+    let (queue, mut batches) = super::queue(8, NEVER, log(&folder));
+    let logged = |applied| Log::read(&folder.path().join("db"), applied).unwrap().len();
+    for entry in [1, 2, 3] {
+        drop(send(&queue, entry));
+    }
+    assert_eq!(logged(0), 3);
+    queue.close();
+    assert_eq!(batches.applied(), 0);
+    assert_eq!(take(&mut batches), Some(vec![1, 2, 3]));
+    assert_eq!(batches.applied(), 3);
+    assert_eq!(logged(batches.applied()), 0);
+}
+
+#[tokio::test]
+async fn a_flush_waits_for_what_was_sent_before() {
+    let (queue, mut batches) = queue(8, NEVER);
+    queue.flush().await.unwrap();
+    drop(send(&queue, 1));
+    let thread = std::thread::spawn(move || while take(&mut batches).is_some() {});
+    queue.flush().await.unwrap();
+    drop(queue);
+    thread.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_broken_queue_says_why() {
+    let (queue, mut batches) = queue(8, NEVER);
+    let place = queue.try_place().unwrap();
+    send(&queue, 1).hurry();
+    assert_eq!(take(&mut batches), Some(vec![1]));
+    batches.broken("no space".into());
+    let broken = Stopped::Broken("no space".into());
+    assert_eq!(place.send(2).unwrap_err(), broken);
+    assert_eq!(queue.flush().await.unwrap_err(), broken);
+    assert_eq!(take(&mut batches), None);
+    drop(batches);
+    assert_eq!(queue.flush().await.unwrap_err(), broken);
 }
