@@ -120,7 +120,12 @@ async fn fund(deployment: &Deployment, recipient: Address) -> Result<()> {
 }
 
 /// The task that sells `model`, created with its model if it is not there.
-async fn offer(chain: &ChainClient, creator: &Wallet, model: &str, ceiling: Price) -> Result<TaskId> {
+pub(crate) async fn offer(
+    chain: &ChainClient,
+    creator: &Wallet,
+    model: &str,
+    ceiling: Price,
+) -> Result<TaskId> {
     let models = chain.models().await?;
     let model = match models.iter().find(|row| row.label == model && !row.disabled) {
         Some(row) => row.id,

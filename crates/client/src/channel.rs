@@ -6,7 +6,8 @@ use crate::ledger::{self, Blocked, Bounds, Disagreement, Ledger, NotMoved, Outco
 use crate::route::Standing;
 use atoma_types::message::Message as _;
 use atoma_types::{
-    Address, Amount, Hash32, NodeId, Price, PublicKey, Receipt, SecretKey, Signed, TaskId, Units, Voucher,
+    Address, Amount, Grant, Hash32, NodeId, Price, PublicKey, Receipt, SecretKey, Signed, TaskId, Units,
+    Voucher,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -106,6 +107,8 @@ struct Books {
     waiters: HashMap<Hash32, oneshot::Sender<Completion>>,
     /// Requests whose receipt did not come in time, and until when it is accepted.
     lost: HashMap<Hash32, Instant>,
+    /// A grant that raised the channel, until the node is known to have seen it.
+    grant: Option<Signed<Grant>>,
     closing: bool,
 }
 
@@ -121,7 +124,8 @@ impl Channel {
     ) -> Self {
         let until = Instant::now() + patience;
         let lost = ledger.awaiting().map(|request_hash| (request_hash, until)).collect();
-        let books = Books { ledger, voucher: None, sent: 0, waiters: HashMap::new(), lost, closing: false };
+        let (voucher, grant, waiters) = (None, None, HashMap::new());
+        let books = Books { ledger, voucher, sent: 0, waiters, lost, grant, closing: false };
         Self {
             identity,
             key,
@@ -205,6 +209,23 @@ impl Channel {
         voucher: Option<Signed<Voucher>>,
     ) -> Result<(), JournalError> {
         self.journal.issued(request, voucher).await
+    }
+
+    /// The chain grants as much as this. Requests bring it along until one was answered: the node may not have
+    /// heard of it yet.
+    pub(crate) fn raise(&self, grant: Signed<Grant>) {
+        let mut books = self.books();
+        if books.ledger.raise(grant.message.units) {
+            books.grant = Some(grant);
+        }
+    }
+
+    pub(crate) fn newer_grant(&self) -> Vec<Signed<Grant>> {
+        self.books().grant.iter().cloned().collect()
+    }
+
+    pub(crate) fn grant_arrived(&self) {
+        self.books().grant = None;
     }
 
     pub(crate) fn set_acknowledged(&self, count: u64) {

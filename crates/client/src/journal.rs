@@ -1,14 +1,17 @@
-//! What a user must not forget, in one SQLite file: purchases before they are sent, nonces before they are
+//! What a user must not forget, in one SQLite file: transactions before they are sent, nonces before they are
 //! used, requests and vouchers before they are sent, refusals, receipts and endings before anybody is told how
 //! a request was paid. Losing receipts is harmless (nodes keep theirs); losing the rest is not.
 //!
 //! What requests hand over is appended to a log, which makes it safe from a crash, and one thread brings the file up to
-//! it, many entries a commit. Purchases and nonces have a commit of their own, which is on the disk when it is
+//! it, many entries a commit. Transactions and nonces have a commit of their own, which is on the disk when it is
 //! acknowledged.
 
+mod payments;
 #[cfg(test)]
 mod tests;
 mod writer;
+
+pub use payments::{Intent, Kind, Spent};
 
 use crate::channel::Told;
 use crate::ledger::{Bounds, OpenRequest};
@@ -33,6 +36,10 @@ const LOCK_PAUSE: Duration = Duration::from_millis(100);
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS intents (
     label TEXT PRIMARY KEY, task INTEGER NOT NULL, prepared BLOB NOT NULL, created_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS payments (
+    label TEXT PRIMARY KEY, kind TEXT NOT NULL, stack BLOB, paid INTEGER NOT NULL, returned INTEGER NOT NULL,
+    gas INTEGER NOT NULL, at_ms INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS stacks (
     stack BLOB PRIMARY KEY, label TEXT NOT NULL UNIQUE, task INTEGER NOT NULL,
@@ -59,13 +66,27 @@ CREATE TABLE IF NOT EXISTS endings (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Columns of `requests` that files of earlier versions lack.
-const ADDED: [(&str, &str); 5] = [
-    ("input_max", "ALTER TABLE requests ADD COLUMN input_max INTEGER NOT NULL DEFAULT 4294967295"),
-    ("output_max", "ALTER TABLE requests ADD COLUMN output_max INTEGER NOT NULL DEFAULT 4294967295"),
-    ("unseen_max", "ALTER TABLE requests ADD COLUMN unseen_max INTEGER NOT NULL DEFAULT 4294967295"),
-    ("refused", "ALTER TABLE requests ADD COLUMN refused INTEGER NOT NULL DEFAULT 0"),
-    ("forward_price", "ALTER TABLE requests ADD COLUMN forward_price INTEGER"),
+/// Columns that files of earlier versions lack.
+const ADDED: [(&str, &str, &str); 7] = [
+    ("intents", "kind", "ALTER TABLE intents ADD COLUMN kind TEXT NOT NULL DEFAULT 'purchase'"),
+    ("intents", "stack", "ALTER TABLE intents ADD COLUMN stack BLOB"),
+    (
+        "requests",
+        "input_max",
+        "ALTER TABLE requests ADD COLUMN input_max INTEGER NOT NULL DEFAULT 4294967295",
+    ),
+    (
+        "requests",
+        "output_max",
+        "ALTER TABLE requests ADD COLUMN output_max INTEGER NOT NULL DEFAULT 4294967295",
+    ),
+    (
+        "requests",
+        "unseen_max",
+        "ALTER TABLE requests ADD COLUMN unseen_max INTEGER NOT NULL DEFAULT 4294967295",
+    ),
+    ("requests", "refused", "ALTER TABLE requests ADD COLUMN refused INTEGER NOT NULL DEFAULT 0"),
+    ("requests", "forward_price", "ALTER TABLE requests ADD COLUMN forward_price INTEGER"),
 ];
 
 /// The file could not be read or written.
@@ -142,14 +163,6 @@ pub struct StackRow {
     pub state: StackState,
 }
 
-/// A purchase that was prepared and is not known to have happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Intent {
-    pub label: String,
-    pub task: TaskId,
-    pub prepared: Vec<u8>,
-}
-
 /// A request about to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRow {
@@ -209,50 +222,6 @@ impl Journal {
     ) -> Result<T, JournalError> {
         self.flush().await?;
         self.readers.read(read).await
-    }
-
-    /// Keeps a purchase before it is sent.
-    pub async fn add_intent(&self, intent: &Intent, now_ms: u64) -> Result<(), JournalError> {
-        let Intent { label, task, prepared } = intent.clone();
-        let (task, now_ms) = (to_sql(task.0)?, to_sql(now_ms)?);
-        let sql = "INSERT INTO intents (label, task, prepared, created_ms) VALUES (?, ?, ?, ?)";
-        let write = move |tx: &Connection| tx.execute(sql, params![label, task, prepared, now_ms]);
-        self.writer.durably(write).await.map(drop)
-    }
-
-    /// The purchase will never happen.
-    pub async fn drop_intent(&self, label: &str) -> Result<(), JournalError> {
-        let label = label.to_owned();
-        let sql = "DELETE FROM intents WHERE label = ?";
-        self.writer.durably(move |tx| tx.execute(sql, [label])).await.map(drop)
-    }
-
-    /// The purchase happened.
-    pub async fn fulfil_intent(
-        &self,
-        intent: &Intent,
-        stack: Address,
-        now_ms: u64,
-    ) -> Result<(), JournalError> {
-        let (label, task, now_ms) = (intent.label.clone(), to_sql(intent.task.0)?, to_sql(now_ms)?);
-        let write = move |tx: &Connection| {
-            tx.execute("DELETE FROM intents WHERE label = ?", [&label])?;
-            tx.execute(
-                "INSERT INTO stacks (stack, label, task, state, next_nonce, created_ms)
-                 VALUES (?, ?, ?, 'open', 1, ?) ON CONFLICT DO NOTHING",
-                params![stack.as_bytes(), label, task, now_ms],
-            )
-        };
-        self.writer.durably(write).await.map(drop)
-    }
-
-    pub async fn intents(&self) -> Result<Vec<Intent>, JournalError> {
-        let intent = |row: &Row<'_>| {
-            let task = TaskId(from_sql(row.get("task")?)?);
-            Ok(Intent { label: row.get("label")?, task, prepared: row.get("prepared")? })
-        };
-        let sql = "SELECT label, task, prepared FROM intents ORDER BY created_ms";
-        self.read(move |connection| connection.prepare(sql)?.query_and_then([], intent)?.collect()).await
     }
 
     /// Stacks in the order of purchase.
@@ -424,9 +393,9 @@ fn connect(path: &Path) -> Result<Connection, JournalError> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.execute_batch(SCHEMA)?;
-    for (column, statement) in ADDED {
-        let known = "SELECT COUNT(*) FROM pragma_table_info('requests') WHERE name = ?";
-        if connection.query_row(known, [column], |row| row.get::<_, i64>(0))? == 0 {
+    for (table, column, statement) in ADDED {
+        let known = "SELECT COUNT(*) FROM pragma_table_info(?) WHERE name = ?";
+        if connection.query_row(known, [table, column], |row| row.get::<_, i64>(0))? == 0 {
             connection.execute_batch(statement)?;
         }
     }

@@ -266,6 +266,13 @@ impl Ledger {
         self.ended.is_none() && self.waiting.keys().next().is_some_and(|first| *first > next)
     }
 
+    /// So much is granted by now. Returns whether that is more than before.
+    pub fn raise(&mut self, granted: Units) -> bool {
+        let is_more = granted > self.terms.granted;
+        self.terms.granted = self.terms.granted.max(granted);
+        is_more
+    }
+
     /// Units neither used nor reserved.
     pub fn units_free(&self) -> Units {
         self.terms.granted.saturating_sub(self.total_units).saturating_sub(self.units_reserved)

@@ -53,7 +53,7 @@ pub struct NodeConfig {
 }
 
 /// One model and what runs it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum EngineConfig {
     /// Servers that speak OpenAI's protocol.
@@ -65,7 +65,7 @@ pub enum EngineConfig {
 }
 
 /// A model by its name in the model store.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoredModel {
     pub model: String,
@@ -217,8 +217,8 @@ impl NodeConfig {
                 upstream.check()?;
             }
         }
-        if self.admission.concurrent == 0 || self.admission.concurrent > 1_024 {
-            return value("admission.concurrent", "must be 1 to 1024");
+        if self.admission.concurrent == 0 || self.admission.concurrent > 16_384 {
+            return value("admission.concurrent", "must be 1 to 16384");
         }
         if self.admission.waiting > 1_024 {
             return value("admission.waiting", "must be at most 1024");

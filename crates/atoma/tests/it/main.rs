@@ -5,6 +5,7 @@ mod chain;
 mod contract;
 mod errors;
 mod operating;
+mod operator;
 mod wallet;
 
 use std::path::Path;

@@ -3,11 +3,13 @@
 use super::*;
 use crate::channel::Completion;
 use crate::ledger::TOKENS_MAX;
+use crate::market::Done;
 use atoma_types::message::Message as _;
-use atoma_types::{Price, SecretKey, Status};
+use atoma_types::{Amount, Price, SecretKey, Status};
 
 fn intent() -> Intent {
-    Intent { label: "stack/1".into(), task: TaskId(1), prepared: vec![1, 2, 3] }
+    let (kind, task, stack) = (Kind::Purchase, TaskId(1), None);
+    Intent { label: "stack/1".into(), kind, task, stack, prepared: vec![1, 2, 3] }
 }
 
 #[tokio::test]
@@ -17,7 +19,12 @@ async fn nonces_never_repeat_over_restarts() {
     let journal = Journal::open(&path).await.unwrap();
     journal.add_intent(&intent(), 5).await.unwrap();
     assert_eq!(journal.intents().await.unwrap(), vec![intent()]);
-    journal.fulfil_intent(&intent(), Address::TWO, 5).await.unwrap();
+    let done = Done { bought: Some(Address::TWO), paid: Amount(9), gas_mist: -3, ..Done::default() };
+    for _ in 0..2 {
+        journal.fulfil_intent(&intent(), &done, 5).await.unwrap();
+    }
+    let spent = Spent { paid: Amount(9), gas_mist: -3, purchases: 1, ..Spent::default() };
+    assert_eq!(journal.spent().await.unwrap(), spent);
     assert!(journal.intents().await.unwrap().is_empty());
     let first = journal.reserve_nonces(Address::TWO).await.unwrap();
     drop(journal);
@@ -183,8 +190,8 @@ async fn older_files_go_on() {
     let path = dir.path().join("journal.db");
     let journal = Journal::open(&path).await.unwrap();
     let file = Connection::open(&path).unwrap();
-    for (column, _) in ADDED {
-        file.execute_batch(&format!("ALTER TABLE requests DROP COLUMN {column}")).unwrap();
+    for (table, column, _) in ADDED {
+        file.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}")).unwrap();
     }
     let row = params![[1u8; 32], STACK.as_bytes()];
     file.execute("INSERT INTO requests VALUES (?, ?, 7, 5)", row).unwrap();

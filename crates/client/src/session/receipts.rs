@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -209,6 +209,7 @@ fn decoded<T: DeserializeOwned>(texts: &[String]) -> Option<Vec<T>> {
 pub(super) async fn keep(inner: Weak<Inner>, stopping: CancellationToken) {
     let mut ticks = tokio::time::interval(KEEP_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut supplied = Instant::now();
     for look in 0u64.. {
         tokio::select! {
             () = stopping.cancelled() => return,
@@ -217,16 +218,18 @@ pub(super) async fn keep(inner: Weak<Inner>, stopping: CancellationToken) {
         let Some(inner) = inner.upgrade() else { return };
         inner.fresh_catalog(CATALOG_LIFE).await;
         inner.read_chain_clock().await;
+        inner.ask_contexts();
         if inner.policy.tidy
             && look % TIDY_EVERY == 0
             && let Err(error) = inner.tidy().await
         {
             tracing::warn!(%error, "cannot tidy up");
         }
+        if supplied.elapsed() >= inner.policy.supply.refresh {
+            supplied = Instant::now();
+            inner.supply();
+        }
         for pool in inner.pools() {
-            if !pool.channels().is_empty() {
-                inner.restock(&pool);
-            }
             for channel in pool.channels().iter() {
                 if channel.summary().has_gap {
                     inner.catch_up(channel).await;

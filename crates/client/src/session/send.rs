@@ -85,7 +85,6 @@ impl Inner {
                 Ok(slot) => slot,
                 Err(error) => return Err(last.unwrap_or(error)),
             };
-            self.restock(&pool);
             let (channel, began) = (Arc::clone(slot.channel()), Instant::now());
             let sent = self.send(request, quote, slot).await;
             let now = Instant::now();
@@ -119,7 +118,7 @@ impl Inner {
                         Failure::Ours(error) => return Err(last.unwrap_or(error)),
                     };
                     tried.push((channel.identity().stack, channel.identity().node));
-                    tracing::debug!(node = %channel.identity().node, %error, "asking another node");
+                    tracing::debug!(node = %channel.identity().node, code = error.code, "asking another node");
                     last = Some(error);
                 }
             }
@@ -163,7 +162,8 @@ impl Inner {
             return Err(error);
         }
         let vouched = voucher.as_ref().map_or(0, |voucher| voucher.message.count);
-        let authorization = Authorization { auth: auth.sign(channel.key()), voucher, grants: Vec::new() };
+        let authorization =
+            Authorization { auth: auth.sign(channel.key()), voucher, grants: channel.newer_grant() };
         let url = format!("{}{}", node.endpoint.trim_end_matches('/'), request.endpoint.path());
         let mut post = self
             .http
@@ -188,7 +188,10 @@ impl Inner {
             return Err(self.refused(response, slot).await);
         }
         match passed_on_by {
-            None => channel.set_acknowledged(vouched),
+            None => {
+                channel.set_acknowledged(vouched);
+                channel.grant_arrived();
+            }
             Some(_) => channel.voucher_lost(),
         }
         let answer = if is_event_stream(response.headers()) {
@@ -265,7 +268,7 @@ impl Inner {
         }
         let refusal = Refusal::read(body.as_deref().unwrap_or_default());
         let error = refusal.error(status);
-        tracing::debug!(%status, code = refusal.code(), message = error.message, "a node refused");
+        tracing::debug!(%status, code = refusal.code(), "a node refused");
         if let Some(body) = refusal.about_request(status) {
             return Failure::Final(Box::new(Answer::refusal(status, channel.identity(), body)));
         }

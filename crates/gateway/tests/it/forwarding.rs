@@ -3,10 +3,10 @@
 use crate::market::{MODEL, Market as TestMarket, funded};
 use crate::serving::{key, usage};
 use crate::sim::eventually;
-use atoma_chain::{AcquireStack, Call, ChainClient, OpenChannel, Wallet};
+use atoma_chain::{AcquireStack, Balances, Call, ChainClient, OpenChannel, Wallet};
 use atoma_client::catalog::Catalog;
 use atoma_client::channel::Completion;
-use atoma_client::market::{ChainMarket, Market, MarketError, PreparedPurchase};
+use atoma_client::market::{ChainMarket, Done, Market, MarketError, Prepared};
 use atoma_client::request::Endpoint;
 use atoma_client::route::Route;
 use atoma_client::session::{Answer, AnswerBody};
@@ -87,27 +87,27 @@ impl Market for At {
         self.inner.now_ms()
     }
 
-    fn prepare_purchase(
-        &self,
-        purchase: AcquireStack,
-    ) -> BoxFuture<'_, Result<PreparedPurchase, MarketError>> {
-        self.inner.prepare_purchase(AcquireStack { selection: Selection::Any, nodes: 0, ..purchase })
+    fn balances(&self) -> BoxFuture<'_, Result<Balances, MarketError>> {
+        self.inner.balances()
     }
 
-    fn submit_purchase(&self, prepared: PreparedPurchase) -> BoxFuture<'_, Result<Address, MarketError>> {
-        Box::pin(async move {
-            let stack = self.inner.submit_purchase(prepared).await?;
-            self.open(stack).await?;
-            Ok(stack)
+    fn prepare(&self, call: Call) -> BoxFuture<'_, Result<Prepared, MarketError>> {
+        self.inner.prepare(match call {
+            Call::AcquireStack(purchase) => {
+                Call::AcquireStack(AcquireStack { selection: Selection::Any, nodes: 0, ..purchase })
+            }
+            other => other,
         })
     }
 
-    fn request_close(&self, stack: Address) -> BoxFuture<'_, Result<(), MarketError>> {
-        self.inner.request_close(stack)
-    }
-
-    fn refund(&self, stack: Address) -> BoxFuture<'_, Result<(), MarketError>> {
-        self.inner.refund(stack)
+    fn submit(&self, prepared: Prepared) -> BoxFuture<'_, Result<Done, MarketError>> {
+        Box::pin(async move {
+            let done = self.inner.submit(prepared).await?;
+            if let Some(stack) = done.bought {
+                self.open(stack).await?;
+            }
+            Ok(done)
+        })
     }
 }
 

@@ -14,3 +14,4 @@ mod retries;
 mod serving;
 #[path = "../../../client/tests/it/sim.rs"]
 mod sim;
+mod supply;

@@ -113,7 +113,7 @@ impl Market {
         gateway(&self.chain, wallet, dir, stacks).await
     }
 
-    async fn advance_clock(&self, ms: u64) {
+    pub(crate) async fn advance_clock(&self, ms: u64) {
         let url = format!("{}/devnet/v1/clock", self.devnet.url());
         let body = json!({ "advance_ms": ms });
         reqwest::Client::new().post(url).json(&body).send().await.unwrap().error_for_status().unwrap();

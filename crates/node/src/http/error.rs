@@ -66,6 +66,10 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the node failed; nothing was charged")
     }
 
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
     pub(crate) fn param(mut self, param: Option<String>) -> Self {
         self.param = param;
         self

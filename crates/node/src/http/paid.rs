@@ -8,7 +8,7 @@ use crate::channels::Channel;
 use crate::clock::wall_ms;
 use crate::journal::Entry;
 use crate::ledger::Refusal;
-use atoma_inference::{Endpoint, EngineError, Generation, Load, Prepared};
+use atoma_inference::{Endpoint, Engine as _, EngineError, Generation, Load, Prepared};
 use atoma_types::message::{AUTH_LIFE_MAX_MS, Message as _};
 use atoma_types::wire::{AUTH_HEADER, Authorization, FORWARD_HEADER};
 use atoma_types::{Forward, Hash32, RequestAuth, Signed};
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bodies from this size on are prepared on a thread that may block.
 const PREPARE_INLINE_MAX: usize = 4 * 1024;
@@ -33,7 +33,10 @@ pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint, request: Request) -
         Ok(admitted) => admitted,
         Err(refused) => {
             let answer = Box::pin(forward::instead(&app, endpoint, &parts.headers, refused)).await;
-            return answer.inspect_err(|_| app.metrics.refused.increment());
+            return answer.inspect_err(|error| {
+                app.metrics.refused.increment();
+                app.metrics.refusals.increment(error.code());
+            });
         }
     };
     let forward = parts.headers.get(FORWARD_HEADER).cloned();
@@ -71,6 +74,7 @@ async fn admit(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<(Running, Generation, bool), Refused> {
+    let began = Instant::now();
     let claim = match claim(app, headers).await {
         Ok(claim) => claim,
         Err(error) => return Err(Refused { error, body: Received::Unread(body) }),
@@ -80,7 +84,7 @@ async fn admit(
         Err(error) => return Err(Refused { error, body: Received::Gone }),
     };
     let whole = Received::Whole(body.clone());
-    begin(app, endpoint, claim, body, place).await.map_err(|error| Refused { error, body: whole })
+    begin(app, endpoint, claim, body, place, began).await.map_err(|error| Refused { error, body: whole })
 }
 
 async fn begin(
@@ -89,6 +93,7 @@ async fn begin(
     claim: Claim,
     body: Bytes,
     place: Place,
+    began: Instant,
 ) -> Result<(Running, Generation, bool), ApiError> {
     let Claim { authorization, forward, channel, reservation } = claim;
     check_body(&authorization.auth.message, &body)?;
@@ -105,7 +110,7 @@ async fn begin(
         app.journal.write(Entry::TakenOver(forward)).await?;
     }
     let generation = channel.offer()?.engine.run(prepared, limit)?;
-    let running = reservation.start(slots, Work { pass, authorization, body, input })?;
+    let running = reservation.start(slots, Work { pass, authorization, body, input, began })?;
     Ok((running, generation, streams))
 }
 

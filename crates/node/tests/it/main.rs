@@ -2,12 +2,14 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod aborts;
+mod batches;
 mod bodies;
 mod concurrency;
 mod crash;
 mod forwarding;
 mod grants;
 mod interposed;
+mod operating;
 mod refusals;
 mod returning;
 mod serving;
