@@ -39,15 +39,17 @@ pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint, request: Request) -
             });
         }
     };
+    let forward = parts.headers.get(FORWARD_HEADER).cloned();
+    drop(parts);
     let answer = if streams {
         stream::streamed(running, generation).await
     } else {
         stream::whole(running, generation).await
     };
     let mut response = answer?;
-    if let Some(forward) = parts.headers.get(FORWARD_HEADER) {
+    if let Some(forward) = forward {
         app.metrics.taken_over.increment();
-        response.headers_mut().insert(FORWARD_HEADER, forward.clone());
+        response.headers_mut().insert(FORWARD_HEADER, forward);
     }
     Ok(response)
 }
