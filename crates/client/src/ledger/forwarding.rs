@@ -45,11 +45,11 @@ fn steps(doubles: f64) -> impl Strategy<Value = Vec<Step>> {
     let (which, output) = (any::<usize>(), 0..60u64);
     let step = prop_oneof![
         6 => (0..2usize).prop_map(|at| Step::Ask { at }),
-        3 => (which.clone(), output.clone()).prop_map(|(which, output)| Step::Serve { which, output }),
-        3 => (which.clone(), output, prop::bool::weighted(doubles))
+        3 => (which, output.clone()).prop_map(|(which, output)| Step::Serve { which, output }),
+        3 => (which, output, prop::bool::weighted(doubles))
             .prop_map(|(which, output, doubles)| Step::PassOn { which, output, doubles }),
-        4 => which.clone().prop_map(|which| Step::Follow { which }),
-        6 => which.clone().prop_map(|which| Step::Finish { which }),
+        4 => which.prop_map(|which| Step::Follow { which }),
+        6 => which.prop_map(|which| Step::Finish { which }),
         6 => which.prop_map(|which| Step::Deliver { which }),
         1 => Just(Step::Restart),
     ];

@@ -113,7 +113,7 @@ impl Market for At {
 
 fn engine(tokens: u64, delay_ms: u64) -> MockConfig {
     let delay = Duration::from_millis(delay_ms);
-    MockConfig { model: MODEL.into(), tokens, delay, ..MockConfig::default() }
+    MockConfig { model: MODEL.into(), context_tokens: 1_000_000, tokens, delay }
 }
 
 fn chat(stream: bool, max_tokens: u64) -> Bytes {

@@ -233,6 +233,9 @@ async fn what_no_other_node_takes_is_refused_as_it_was_and_leaves_no_trace() {
     assert_eq!((answer.status, answer.receipt().node), (200, here));
 }
 
+/// Changes a request before it is signed.
+type Spoil = fn(&mut RequestAuth);
+
 /// What the first node signs to pass a request on.
 fn forward(pair: &Pair, auth: &RequestAuth) -> Forward {
     let request_hash = auth.signed_hash();
@@ -272,7 +275,7 @@ async fn what_was_not_truly_passed_on_is_not_taken_over() {
         assert_eq!(take(&authorization, spoilt.sign(&key)).await.code(), code("invalid_forward"));
     }
     // Not to be passed on, expired, or not signed by the user.
-    let cases: [(fn(&mut RequestAuth), &str); 2] =
+    let cases: [(Spoil, &str); 2] =
         [(|auth| auth.hops = 0, "invalid_forward"), (|auth| auth.expires_ms = wall_ms() - 1, "auth_expired")];
     for (change, expected) in cases {
         let mut auth = authorization.auth.message.clone();
