@@ -3,7 +3,7 @@
 
 use crate::program::{Program, say, told_to_end};
 use anyhow::{Context, Result};
-use atoma::market::{Market, MarketConfig, PRICE, funded_wallet, spawn_node};
+use atoma::market::{Market, MarketConfig, PRICE, Ware, funded_wallet, spawn_node};
 use atoma_chain::ChainClient;
 use atoma_client::market::ChainMarket;
 use atoma_gateway::{GatewayConfig, NewKey};
@@ -189,7 +189,7 @@ async fn chain(folder: &Path) -> Result<()> {
     let engine = Arc::new(MockEngine::new(MockConfig { model: MODEL.to_owned(), ..MockConfig::default() }));
     let config = MarketConfig {
         nodes: 0,
-        engine,
+        wares: vec![Ware::chat(engine)],
         devnet: atoma_devnet::Config { listen: local(0), ..atoma_devnet::Config::default() },
         folder: folder.join("chain"),
         price: PRICE,
@@ -235,7 +235,7 @@ async fn node(folder: &Path, index: usize, engine: &str) -> Result<()> {
     let mut upstream = UpstreamConfig::new(MODEL, vec![engine.to_owned()], 8_192);
     upstream.limits.concurrent = upstream.limits.concurrent.max(u64::try_from(size.concurrent)?);
     let engine = Arc::new(UpstreamEngine::connect(upstream).await?);
-    let handle = spawn_node(&chain, &wallet, &config, engine).await?;
+    let handle = spawn_node(&chain, &wallet, &config, vec![engine]).await?;
     say(&())?;
     told_to_end().await?;
     Ok(handle.drain().await?)

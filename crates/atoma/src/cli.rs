@@ -101,6 +101,9 @@ pub(crate) struct Dev {
     /// How many nodes to run.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) nodes: u8,
+    /// What the nodes answer with: a TOML file of `[[engines]]`, as in node.toml. Default: the small model.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) engines: Option<PathBuf>,
     /// Keep nothing: state in memory and a folder that is removed. Takes free ports unless told otherwise.
     #[arg(long)]
     pub(crate) ephemeral: bool,
@@ -161,6 +164,9 @@ pub(crate) struct Connect {
     /// Close the stacks on exit, so that the rest can be refunded after the delay.
     #[arg(long)]
     pub(crate) close: bool,
+    /// When ready, print one line of JSON instead; stop when standard input closes.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// How the nodes of a stack are chosen.

@@ -42,6 +42,19 @@ pub(crate) async fn run(home: Home, command: Command) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Waits for Ctrl-C, a termination request, or the end of standard input, whose reading thread ends with the process.
+pub(crate) async fn interrupted_or_input_closed() {
+    let (closed, input_closed) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = closed.send(());
+    });
+    tokio::select! {
+        () = interrupted() => {}
+        _ = input_closed => {}
+    }
+}
+
 /// Waits for Ctrl-C or a termination request.
 pub(crate) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};

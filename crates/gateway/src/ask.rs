@@ -11,7 +11,7 @@ use crate::store::{PurseKind, UsageRow, Want, now_ms};
 use atoma_client::ApiError;
 use atoma_client::channel::Completion;
 use atoma_client::proxy::read_body;
-use atoma_client::request::Endpoint;
+use atoma_client::request::{BODY_MAX, Endpoint};
 use atoma_client::route::Route;
 use atoma_client::session::{Answer, AnswerBody, Quote};
 use atoma_types::Amount;
@@ -52,7 +52,7 @@ impl Gateway {
         let refused = |refusal: &Refusal| self.metrics.refuse(refusal.error.code);
         let key = self.key_for_asking(&headers).inspect_err(refused)?;
         let answered = match self.admit(endpoint, &key, &headers, body).await {
-            Ok(admitted) => Arc::clone(&self).ask(admitted).await.map_err(Refusal::from),
+            Ok(admitted) => Arc::clone(&self).ask(admitted).await.map_err(|error| ours(error).into()),
             Err(refusal) => {
                 refused(&refusal);
                 Err(refusal)
@@ -109,7 +109,7 @@ impl Gateway {
         money::count_request(&key.owners(), Now::read()).map_err(|full| too_many(Rate::Requests, full))?;
         let place = self.place(key)?;
         let route = Route::of(headers)?;
-        let body = read_body(body).await?;
+        let body = read_body(body, BODY_MAX, self.config.requests.body_time()).await?;
         let quote = self.session.quote(endpoint, &body).await?.routed(route, &body);
         let hold = self.hold(key, self.charged(quote.max_cost), quote.max_units.0).await?;
         Ok(Admitted { body, quote, hold, place })
@@ -243,6 +243,16 @@ impl Gateway {
             // Not known in this process any more: the next start finds out.
             None => hold.keep(),
         }
+    }
+}
+
+/// What the gateway's own wallet lacks is not the caller's to pay.
+fn ours(error: ApiError) -> ApiError {
+    match error.status {
+        StatusCode::PAYMENT_REQUIRED => {
+            ApiError::unavailable("no_stack", "the gateway cannot buy units now: try again")
+        }
+        _ => error,
     }
 }
 

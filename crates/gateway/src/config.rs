@@ -155,6 +155,8 @@ pub struct Requests {
     pub bodies: usize,
     /// How many of them may belong to one key.
     pub bodies_per_key: usize,
+    /// Time for a body to arrive.
+    pub body_ms: u64,
     /// Requests that may wait for a node; further ones are refused.
     pub queue: usize,
     pub wait_ms: u64,
@@ -193,12 +195,19 @@ impl Default for Requests {
             connections: atoma_http::Bounds::default().connections,
             bodies: 512,
             bodies_per_key: 256,
+            body_ms: 60_000,
             queue: 1_024,
             wait_ms: 30_000,
             attempts: 3,
             default_output: 1_024,
             patience_ms: 600_000,
         }
+    }
+}
+
+impl Requests {
+    pub(crate) fn body_time(&self) -> Duration {
+        Duration::from_millis(self.body_ms)
     }
 }
 
@@ -274,6 +283,7 @@ impl GatewayConfig {
         within("requests.connections", self.requests.connections, 1, 65_536)?;
         within("requests.bodies", self.requests.bodies, 1, 100_000)?;
         within("requests.bodies_per_key", self.requests.bodies_per_key, 1, self.requests.bodies)?;
+        within("requests.body_ms", self.requests.body_ms, 1, 600_000)?;
         within("requests.queue", self.requests.queue, 1, 100_000)?;
         within("requests.wait_ms", self.requests.wait_ms, 1, 600_000)?;
         within("requests.attempts", self.requests.attempts, 1, 16)?;

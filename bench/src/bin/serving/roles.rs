@@ -1,7 +1,7 @@
 //! The programs under load, each in a process of its own, so that each one's CPU time can be told apart.
 
 use anyhow::{Context, Result};
-use atoma::market::{Market, MarketConfig, PRICE, funded_wallet};
+use atoma::market::{Market, MarketConfig, PRICE, Ware, funded_wallet};
 use atoma_bench::program::{say, told_to_end};
 use atoma_chain::ChainClient;
 use atoma_client::market::ChainMarket;
@@ -60,8 +60,15 @@ async fn node(engine: Arc<dyn Engine>, folder: &Path) -> Result<()> {
         atoma_node::Admission { concurrent: 64, waiting: 256, ..atoma_node::Admission::default() };
     let settle = atoma_node::Settle::default();
     let folder = folder.to_owned();
-    let config =
-        MarketConfig { nodes: 1, engine, devnet, folder: folder.clone(), price: PRICE, settle, admission };
+    let config = MarketConfig {
+        nodes: 1,
+        wares: vec![Ware::chat(engine)],
+        devnet,
+        folder: folder.clone(),
+        price: PRICE,
+        settle,
+        admission,
+    };
     let market = Market::start(config).await?;
     let deployment = market.chain.deployment().clone();
     // What the gateway and the load generator read.

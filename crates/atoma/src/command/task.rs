@@ -15,7 +15,7 @@ pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
             let chain = network::connect(home, &network).await?;
             let wallet = payer.load(home)?;
             let step = Step::start("creating the task");
-            let task = market::offer(&chain, &wallet, &model, price_ceiling).await?;
+            let task = market::offer(&chain, &wallet, (&model, market::ROLE_CHAT), price_ceiling).await?;
             drop(step);
             say!("task    {task}: {model}");
             say!("next    nodes offer it: atoma node register DIR --task {task} …");

@@ -207,10 +207,18 @@ fn check_market(app: &App, auth: &RequestAuth) -> Result<(), ApiError> {
 fn check_expiry(app: &App, expires_ms: u64) -> Result<(), ApiError> {
     let now_ms = wall_ms();
     if expires_ms <= now_ms {
-        return Err(ApiError::unauthorized("auth_expired", "the authorization has expired; sign a new one"));
+        let late = now_ms.saturating_sub(expires_ms);
+        let message = format!(
+            "the authorization expired {late} ms ago by this node's clock; sign a new one, and if it was new, set your clock"
+        );
+        return Err(ApiError::unauthorized("auth_expired", message));
     }
     if expires_ms > now_ms.saturating_add(AUTH_LIFE_MAX_MS) {
-        let message = "the authorization may live at most 600 s; sign a shorter one";
+        let left = expires_ms.saturating_sub(now_ms);
+        let message = format!(
+            "the authorization may live at most {AUTH_LIFE_MAX_MS} ms, and has {left} left by this node's clock; \
+             sign a shorter one, and if it was short, set your clock"
+        );
         return Err(ApiError::unauthorized("auth_too_long", message));
     }
     if expires_ms < app.refuse_expiring_before_ms {
