@@ -26,7 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 /// Requests to one endpoint in one way, and how many at once.
-const REQUESTS: usize = 400;
+const REQUESTS: usize = 800;
 const AT_ONCE: usize = 8;
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
