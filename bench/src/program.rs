@@ -1,6 +1,7 @@
 //! Programs under load, each in a process of its own: the benchmark starts itself again in a role. A role says in one
 //! line of JSON where it is, and ends in order when its standard input does.
 
+use crate::fleet::Memory;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -49,6 +50,11 @@ impl Program {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
         line.split_whitespace().nth(1).context("no number")?.parse().context("not a number")
+    }
+
+    /// The same, with the process that it is of.
+    pub fn memory(&self) -> Result<Memory> {
+        Ok(Memory { process: self.child.id(), kib: self.memory_kib()? })
     }
 
     /// Ends it in order.

@@ -4,6 +4,8 @@ mod contract;
 
 pub(crate) use contract::{Changes, Contract, Part, Place, Sources, Target, Upgrade};
 
+use atoma_client::Policy;
+use atoma_types::onchain::Selection;
 use atoma_types::{Address, Amount, Price, TaskId, Units};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -50,6 +52,9 @@ pub(crate) enum Command {
     /// The contract itself: publish it, make a market, administer and upgrade it.
     #[command(subcommand)]
     Contract(Contract),
+    /// What is sold: a model at a price ceiling, for nodes to offer.
+    #[command(subcommand)]
+    Task(Task),
     /// Prepaid units: buy, look at, close.
     #[command(subcommand)]
     Stack(Stack),
@@ -148,15 +153,51 @@ pub(crate) struct Connect {
     /// Port on localhost; 0 takes a free one.
     #[arg(long, default_value_t = 8081)]
     pub(crate) port: u16,
-    /// Units to buy when a model is first used.
+    /// Units to buy when a model is first used, and least units of a stack. What runs low is topped up.
     #[arg(long, default_value_t = 200_000)]
     pub(crate) units: u64,
+    /// Most to pay, in base units per million units. Default: what the market asks.
+    #[arg(long, value_parser = price)]
+    pub(crate) max_price: Option<Price>,
+    #[command(flatten)]
+    pub(crate) choice: NodeChoice,
     /// Close the stacks on exit, so that the rest can be refunded after the delay.
     #[arg(long)]
     pub(crate) close: bool,
     /// When ready, print one line of JSON instead; stop when standard input closes.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How the nodes of a stack are chosen.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct NodeChoice {
+    /// `single`: the chain draws one; `limited`: it draws several; `any`: those are taken that perform best.
+    #[arg(long, value_enum, default_value_t = Choice::Single)]
+    pub(crate) selection: Choice,
+    /// Over how many nodes a stack is spread, unless one is drawn. Half of it is granted at once, the rest where it is
+    /// used.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) nodes: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Choice {
+    Single,
+    Limited,
+    Any,
+}
+
+impl NodeChoice {
+    /// The policy with this choice.
+    pub(crate) fn of(self, policy: Policy) -> Policy {
+        let selection = match self.selection {
+            Choice::Single => Selection::Single,
+            Choice::Limited => Selection::Limited,
+            Choice::Any => Selection::Any,
+        };
+        Policy { selection, nodes: self.nodes.into(), ..policy }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -240,6 +281,12 @@ pub(crate) enum Node {
         #[command(flatten)]
         network: Network,
     },
+    /// Have a running node read `[[engines]]` of its `node.toml` again: replicas come and go, what runs ends where it
+    /// began. If the file is wrong nothing changes.
+    Reload {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Offer one more task, or ask another price for one that is offered.
     Subscribe {
         #[arg(value_name = "DIR")]
@@ -254,6 +301,8 @@ pub(crate) enum Node {
         max_units: Units,
         #[command(flatten)]
         network: Network,
+        #[arg(long)]
+        json: bool,
     },
     /// End the offer of a task; stacks that drew the node are served to their end.
     Unsubscribe {
@@ -263,6 +312,8 @@ pub(crate) enum Node {
         task: TaskId,
         #[command(flatten)]
         network: Network,
+        #[arg(long)]
+        json: bool,
     },
     /// What the chain and the running service say of a node.
     Status {
@@ -279,6 +330,8 @@ pub(crate) enum Node {
         folder: PathBuf,
         #[command(flatten)]
         network: Network,
+        #[arg(long)]
+        json: bool,
     },
     /// Leave the market: disable the node, and after the contract's delays take the collateral back.
     Withdraw {
@@ -289,6 +342,8 @@ pub(crate) enum Node {
         yes: bool,
         #[command(flatten)]
         network: Network,
+        #[arg(long)]
+        json: bool,
     },
     /// List the nodes of the network.
     List {
@@ -336,6 +391,33 @@ pub(crate) enum Gateway {
         /// Tokens as the market weighs them.
         #[arg(long)]
         units_per_minute: Option<u64>,
+    },
+    /// Disable an account, or enable it again. Its keys and sessions are worth nothing while it is disabled.
+    #[command(group = clap::ArgGroup::new("who").required(true).args(["login", "id"]))]
+    Account {
+        /// Who signs in with a password.
+        login: Option<String>,
+        /// Number of the account, for who signs in with an address.
+        #[arg(long)]
+        id: Option<i64>,
+        #[arg(long)]
+        enable: bool,
+        /// Settings of the gateway. Default: the one in the home folder.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        database: GatewayDatabase,
+    },
+    /// Ask the running gateway for its books and where its money is: wallet, stacks, what they cost and earned.
+    Status {
+        /// Settings of the gateway. Default: the one in the home folder.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Where it listens, if not as the settings say.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        #[arg(long)]
+        json: bool,
     },
     /// What came in, was charged and was paid, in base units.
     Books {
@@ -386,8 +468,34 @@ pub(crate) enum Devnet {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// List the tasks of the network.
+    List {
+        #[command(flatten)]
+        network: Network,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a chat task that sells a model, and the model's row if there is none. The wallet becomes the creator, who
+    /// earns a share of 20 permille. Safe to repeat.
+    Create {
+        /// The model's label, as requests name it.
+        #[arg(long)]
+        model: String,
+        /// The highest price that a node may ask, in base units per million units.
+        #[arg(long, value_parser = price)]
+        price_ceiling: Price,
+        #[command(flatten)]
+        network: Network,
+        #[command(flatten)]
+        payer: Payer,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Stack {
-    /// Buy units of a model; a node is drawn at random. `atoma connect` uses them first.
+    /// Buy units of a model; a node is drawn at random unless --selection says otherwise. `atoma connect` uses them
+    /// first.
     Buy {
         #[command(flatten)]
         network: Network,
@@ -400,6 +508,18 @@ pub(crate) enum Stack {
         /// Most to pay, in base units per million units; the drawn node's own price is charged. Default: what the market asks.
         #[arg(long, value_parser = price)]
         max_price: Option<Price>,
+        #[command(flatten)]
+        choice: NodeChoice,
+    },
+    /// Buy more units for an open stack, at its own price and for the rest of its time.
+    Topup {
+        stack: Address,
+        #[command(flatten)]
+        network: Network,
+        #[command(flatten)]
+        payer: Payer,
+        #[arg(long, value_parser = units, default_value = "200000")]
+        units: Units,
     },
     /// List the stacks bought with this home folder's journal.
     List {

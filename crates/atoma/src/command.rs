@@ -11,6 +11,7 @@ pub(crate) mod model;
 mod node;
 mod receipt;
 mod stack;
+mod task;
 mod wallet;
 
 use crate::cli::{Cli, Command};
@@ -31,6 +32,7 @@ pub(crate) async fn run(home: Home, command: Command) -> Result<ExitCode> {
         Command::Gateway(arguments) => gateway::run(&home, arguments).await?,
         Command::Devnet(arguments) => devnet::run(&home, arguments).await?,
         Command::Contract(arguments) => Box::pin(contract::run(&home, arguments)).await?,
+        Command::Task(arguments) => task::run(&home, arguments).await?,
         Command::Stack(arguments) => stack::run(&home, arguments).await?,
         Command::Model(arguments) => model::run(&home, arguments).await?,
         Command::Completions { shell } => {

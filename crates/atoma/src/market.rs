@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Roles of tasks, by what their nodes answer.
-const ROLE_CHAT: u8 = 0;
+pub(crate) const ROLE_CHAT: u8 = 0;
 const ROLE_EMBEDDING: u8 = 1;
 const ROLE_IMAGE: u8 = 3;
 /// What nodes ask in development, in base units per million units.
@@ -104,7 +104,9 @@ impl Market {
         let creator = funded_wallet(chain.deployment(), &chain, &folder).await?;
         let mut tasks = Vec::with_capacity(config.wares.len());
         for ware in &config.wares {
-            tasks.push(offer(&chain, &creator, ware, ceiling(config.price)).await?);
+            tasks.push(
+                offer(&chain, &creator, (ware.engine.model(), ware.role), ceiling(config.price)).await?,
+            );
         }
         let task = *tasks.first().context("there is nothing to sell")?;
         let mut nodes = Vec::with_capacity(usize::from(config.nodes));
@@ -152,8 +154,12 @@ async fn fund(deployment: &Deployment, recipient: Address) -> Result<()> {
 }
 
 /// The task that sells a model, created with its model if it is not there.
-async fn offer(chain: &ChainClient, creator: &Wallet, ware: &Ware, ceiling: Price) -> Result<TaskId> {
-    let (label, role) = (ware.engine.model(), ware.role);
+pub(crate) async fn offer(
+    chain: &ChainClient,
+    creator: &Wallet,
+    (label, role): (&str, u8),
+    ceiling: Price,
+) -> Result<TaskId> {
     let models = chain.models().await?;
     let model = match models.iter().find(|row| row.label == label && !row.disabled) {
         Some(row) => row.id,

@@ -3,11 +3,11 @@
 
 pub(crate) mod steps;
 
-use crate::call::{AcquireStack, AdminCall, ClaimStep, DisputeCall, RegisterNode};
+use crate::call::{AcquireStack, AdminCall, ClaimStep, DisputeCall, Grow, RegisterNode};
 use crate::client::Types;
 use crate::{Call, ChainError, Deployment};
 use atoma_types::onchain::Package;
-use atoma_types::{Address, Amount, NodeId, TaskId};
+use atoma_types::{Address, Amount, NodeId, TaskId, Units};
 use std::collections::{BTreeSet, HashMap};
 use steps::MoveCall;
 use sui_sdk_types::{Identifier, ObjectReference};
@@ -130,6 +130,11 @@ impl Call {
             {
                 invalid("a voucher belongs to another market")
             }
+            Self::Grow(Grow { units: Units(0), opens, .. }) if opens.is_empty() => invalid("nothing grows"),
+            Self::Grow(grow) if grow.opens.iter().any(|open| open.stack != grow.stack) => {
+                invalid("a channel is of another stack")
+            }
+            Self::Grow(Grow { units: Units(1..), payment: Amount(0), .. }) => invalid("the payment is zero"),
             Self::Dispute(DisputeCall::Open { request, .. }) if request.message.db != deployment.db => {
                 invalid("the request belongs to another market")
             }

@@ -98,6 +98,7 @@ pub enum Call {
         payment: Amount,
     },
     OpenChannel(OpenChannel),
+    Grow(Grow),
     /// The newest voucher of each of many channels, at most [`Call::SETTLE_MAX`], settled in one
     /// transaction: one refused voucher refuses all. Levels 0 and 1.
     Settle(Vec<Signed<Voucher>>),
@@ -265,6 +266,17 @@ pub struct OpenChannel {
     pub signature: Option<Signature>,
 }
 
+/// Tops a stack up and hands its units to nodes, all or nothing; by its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grow {
+    pub stack: Address,
+    /// Bought first, at the stack's own terms; none if 0. What `payment` has too much comes back.
+    pub units: Units,
+    pub payment: Amount,
+    /// Of this stack, without signatures.
+    pub opens: Vec<OpenChannel>,
+}
+
 impl Call {
     /// Most vouchers that one transaction settles.
     pub const SETTLE_MAX: usize = 64;
@@ -297,6 +309,7 @@ impl Call {
             Self::AcquireStack(_) => "acquire stack",
             Self::TopUp { .. } => "top up",
             Self::OpenChannel(_) => "open channel",
+            Self::Grow(_) => "grow",
             Self::Settle(_) => "settle",
             Self::RevokeChannel { .. } => "revoke channel",
             Self::ReleaseChannel { .. } => "release channel",

@@ -26,7 +26,7 @@ mod wallet;
 
 pub use atoma_types::onchain::Deployment;
 pub use call::{
-    AcquireStack, AddModel, AdminCall, Call, Case, ClaimStep, CreateTask, DisputeCall, OpenChannel,
+    AcquireStack, AddModel, AdminCall, Call, Case, ClaimStep, CreateTask, DisputeCall, Grow, OpenChannel,
     RegisterNode, RotateKey, Shown, Subscribe, Target,
 };
 pub use client::{Balances, BeaconRound, ChainClient};

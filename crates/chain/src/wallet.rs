@@ -254,6 +254,7 @@ impl Call {
             Self::Settle(vouchers) | Self::Claim(vouchers) => {
                 u64::try_from(vouchers.len()).unwrap_or(u64::MAX)
             }
+            Self::Grow(grow) => u64::try_from(grow.opens.len()).unwrap_or(u64::MAX).saturating_add(1),
             _ => 1,
         };
         let units = BUDGET_UNITS.saturating_add(BUDGET_UNITS_PER_CALL.saturating_mul(calls));

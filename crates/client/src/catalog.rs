@@ -3,7 +3,7 @@
 use atoma_types::onchain::{Model, Node, Params, Slot, Task};
 use atoma_types::wire::Endpoint;
 use atoma_types::{Amount, ArithmeticError, ModelId, NodeId, Price, TaskId, Units};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Models, the tasks that offer them, and the nodes that serve those.
 #[derive(Clone, Debug)]
@@ -72,6 +72,12 @@ impl Catalog {
     pub fn live_offers(&self, task: TaskId) -> impl Iterator<Item = &Slot> {
         let is_enabled = |slot: &&Slot| self.nodes.get(&slot.node).is_some_and(|node| node.disabled_ms == 0);
         self.live.get(&task).into_iter().flatten().filter(is_enabled)
+    }
+
+    /// Enabled nodes that offer anything.
+    pub fn offering_nodes(&self) -> Vec<NodeId> {
+        let all = self.live.keys().flat_map(|task| self.live_offers(*task)).map(|offer| offer.node);
+        all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Terms for about `units` of a task under an optional cap: no more units than some node takes on, and

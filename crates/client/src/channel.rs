@@ -1,12 +1,13 @@
 //! One channel as many requests share it: the ledger behind a lock that is never held across a wait, the
 //! nonces, the node's health, and whoever waits for a receipt.
 
-use crate::journal::{Journal, JournalError, RequestRow};
-use crate::ledger::{self, Blocked, Bounds, Disagreement, Ledger, Outcome};
+use crate::journal::{Journal, JournalError, MovePlace, RequestRow};
+use crate::ledger::{self, Blocked, Bounds, Disagreement, Ledger, NotMoved, Outcome};
 use crate::route::Standing;
 use atoma_types::message::Message as _;
 use atoma_types::{
-    Address, Amount, Hash32, NodeId, Price, Receipt, SecretKey, Signed, TaskId, Units, Voucher,
+    Address, Amount, Grant, Hash32, NodeId, Price, PublicKey, Receipt, SecretKey, Signed, TaskId, Units,
+    Voucher,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -27,7 +28,12 @@ const CROWDED_SHARE: u64 = 2;
 #[derive(Clone, Debug)]
 pub enum Completion {
     /// Checked, and to be acknowledged.
-    Settled { receipt: Box<Signed<Receipt>>, cost: Amount },
+    Settled {
+        receipt: Box<Signed<Receipt>>,
+        cost: Amount,
+        /// Of the node that answered.
+        price: Price,
+    },
     /// Nothing will be paid.
     Unpaid { reason: String },
 }
@@ -35,7 +41,7 @@ pub enum Completion {
 impl Completion {
     pub(crate) fn settled(receipt: Signed<Receipt>, price: Price) -> Self {
         let cost = ledger::cost(price, &receipt.message).unwrap_or(Amount::MAX);
-        Self::Settled { receipt: Box::new(receipt), cost }
+        Self::Settled { receipt: Box::new(receipt), cost, price }
     }
 }
 
@@ -101,6 +107,8 @@ struct Books {
     waiters: HashMap<Hash32, oneshot::Sender<Completion>>,
     /// Requests whose receipt did not come in time, and until when it is accepted.
     lost: HashMap<Hash32, Instant>,
+    /// A grant that raised the channel, until the node is known to have seen it.
+    grant: Option<Signed<Grant>>,
     closing: bool,
 }
 
@@ -116,7 +124,8 @@ impl Channel {
     ) -> Self {
         let until = Instant::now() + patience;
         let lost = ledger.awaiting().map(|request_hash| (request_hash, until)).collect();
-        let books = Books { ledger, voucher: None, sent: 0, waiters: HashMap::new(), lost, closing: false };
+        let (voucher, grant, waiters) = (None, None, HashMap::new());
+        let books = Books { ledger, voucher, sent: 0, waiters, lost, grant, closing: false };
         Self {
             identity,
             key,
@@ -200,6 +209,23 @@ impl Channel {
         voucher: Option<Signed<Voucher>>,
     ) -> Result<(), JournalError> {
         self.journal.issued(request, voucher).await
+    }
+
+    /// The chain grants as much as this. Requests bring it along until one was answered: the node may not have
+    /// heard of it yet.
+    pub(crate) fn raise(&self, grant: Signed<Grant>) {
+        let mut books = self.books();
+        if books.ledger.raise(grant.message.units) {
+            books.grant = Some(grant);
+        }
+    }
+
+    pub(crate) fn newer_grant(&self) -> Vec<Signed<Grant>> {
+        self.books().grant.iter().cloned().collect()
+    }
+
+    pub(crate) fn grant_arrived(&self) {
+        self.books().grant = None;
     }
 
     pub(crate) fn set_acknowledged(&self, count: u64) {
@@ -348,6 +374,84 @@ impl Channel {
         Some(paid)
     }
 
+    /// Whether a request was made on this channel, or moved to it, and is not settled.
+    pub(crate) fn has_asked(&self, request_hash: &Hash32) -> bool {
+        self.books().ledger.has_asked(request_hash)
+    }
+
+    /// Whether another node may turn out to have answered this request.
+    pub(crate) fn may_move(&self, request_hash: &Hash32) -> bool {
+        self.books().ledger.may_move(request_hash)
+    }
+
+    /// Whether a request is no longer read and lacks a receipt.
+    pub(crate) fn awaits(&self, request_hash: &Hash32) -> bool {
+        self.books().ledger.awaits(request_hash)
+    }
+
+    /// Whether such a request may turn out to have been answered by another node.
+    pub(crate) fn may_move_any(&self) -> bool {
+        let books = self.books();
+        books.ledger.awaiting().any(|request_hash| books.ledger.may_move(&request_hash))
+    }
+
+    pub(crate) fn receipt_key(&self) -> PublicKey {
+        self.books().ledger.terms().receipt_key
+    }
+
+    /// Whether its node is to be named as one that may answer in place of another, if it may be at all.
+    pub(crate) fn as_alternate(&self, max_units: Units) -> Alternate {
+        let mut books = self.books();
+        if books.ledger.ended().is_some() {
+            return Alternate::Never;
+        }
+        books.ledger.take_over();
+        let price = books.ledger.terms().price;
+        let able = !books.closing && books.ledger.units_free() >= max_units;
+        Alternate::May { price, able }
+    }
+
+    /// Its node may answer requests that are sent to others of its stack.
+    pub(crate) fn take_over(&self) {
+        self.books().ledger.take_over();
+    }
+
+    /// Moves a request, and whoever waits for it, to the channel of the node that it was passed on to. No restart can
+    /// forget that when this returns.
+    pub(crate) fn hand_over(
+        &self,
+        request_hash: Hash32,
+        to: &Self,
+        place: MovePlace,
+    ) -> Result<Result<(), JournalError>, NotMoved> {
+        // Always in the same order.
+        let (mut here, mut there) = if self.identity.node < to.identity.node {
+            let here = self.books();
+            (here, to.books())
+        } else {
+            let there = to.books();
+            (self.books(), there)
+        };
+        if there.ledger.ended().is_some() {
+            return Err(NotMoved::Ended);
+        }
+        let price = there.ledger.terms().price;
+        let moved = here.ledger.release(&request_hash, price)?;
+        there.ledger.adopt(request_hash, moved);
+        if let Some(waiter) = here.waiters.remove(&request_hash) {
+            there.waiters.insert(request_hash, waiter);
+        }
+        if let Some(until) = here.lost.remove(&request_hash) {
+            there.lost.insert(request_hash, until);
+        }
+        let written = place.write(request_hash, to.identity.node, price);
+        if let Some(reason) = here.ledger.ended().cloned() {
+            self.record_end(&mut here, &reason);
+        }
+        self.freed.notify_one();
+        Ok(written)
+    }
+
     pub(crate) fn is_open(&self, request_hash: &Hash32) -> bool {
         self.books().ledger.is_open(request_hash)
     }
@@ -420,6 +524,15 @@ impl Channel {
     }
 }
 
+/// What a channel is to a request that is sent on another one of its stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alternate {
+    /// Nothing more is paid on it.
+    Never,
+    /// Its node may answer, at this price; `able` if it can take the request now, as far as is known here.
+    May { price: Price, able: bool },
+}
+
 /// A channel's state at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
@@ -467,15 +580,30 @@ impl Slot {
         &mut self,
         request_hash: Hash32,
         bounds: Bounds,
+        forward_price: Option<Price>,
     ) -> (RequestRow, oneshot::Receiver<Completion>) {
         let Identity { stack, node, .. } = self.channel.identity;
-        let row = RequestRow { stack, node, request_hash, max_units: self.max_units, bounds };
+        let max_units = self.max_units;
+        let row = RequestRow { stack, node, request_hash, max_units, bounds, forward_price };
         let (waiter, paid) = oneshot::channel();
         let mut books = self.channel.books();
-        books.ledger.issue(request_hash, self.max_units, bounds);
+        books.ledger.issue(request_hash, self.max_units, bounds, forward_price);
         books.waiters.insert(request_hash, waiter);
         self.stage = Stage::Issued(request_hash);
         (row, paid)
+    }
+
+    /// The request that was sent, if it was.
+    pub(crate) fn request(&self) -> Option<Hash32> {
+        match self.stage {
+            Stage::Issued(request_hash) => Some(request_hash),
+            Stage::Reserved | Stage::Done => None,
+        }
+    }
+
+    /// The request was [handed over](Channel::hand_over) to this channel.
+    pub(crate) fn follow(&mut self, channel: Arc<Channel>) {
+        self.channel = channel;
     }
 
     /// The whole answer was seen, and this is its receipt.

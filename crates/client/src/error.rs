@@ -80,7 +80,7 @@ impl ApiError {
     /// No units could be bought.
     pub fn no_stack(error: &MarketError) -> Self {
         match error {
-            MarketError::Poor(reason) => Self::new(StatusCode::PAYMENT_REQUIRED, "wallet_empty", reason),
+            MarketError::Funds(reason) => Self::new(StatusCode::PAYMENT_REQUIRED, "wallet_empty", reason),
             error => Self::unavailable("no_stack", error.to_string()),
         }
     }

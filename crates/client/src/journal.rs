@@ -1,27 +1,30 @@
-//! What a user must not forget, in one SQLite file: purchases before they are sent, nonces before they are
+//! What a user must not forget, in one SQLite file: transactions before they are sent, nonces before they are
 //! used, requests and vouchers before they are sent, refusals, receipts and endings before anybody is told how
 //! a request was paid. Losing receipts is harmless (nodes keep theirs); losing the rest is not.
 //!
 //! What requests hand over is appended to a log, which makes it safe from a crash, and one thread brings the file up to
-//! it, many entries a commit. Purchases and nonces have a commit of their own, which is on the disk when it is
+//! it, many entries a commit. Transactions and nonces have a commit of their own, which is on the disk when it is
 //! acknowledged.
 
+mod payments;
 #[cfg(test)]
 mod tests;
 mod writer;
+
+pub use payments::{Intent, Kind, Spent};
 
 use crate::channel::Told;
 use crate::ledger::{Bounds, OpenRequest};
 use crate::market::MarketError;
 use atoma_sqlite::rusqlite::{Connection, Error, OptionalExtension as _, Row, params};
 use atoma_sqlite::{Log, Readers, Stopped, blocking};
-use atoma_types::{Address, Hash32, NodeId, Receipt, Signed, TaskId, Units, Voucher};
+use atoma_types::{Address, Hash32, NodeId, Price, Receipt, Signed, TaskId, Units, Voucher};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
-use writer::{Kept, Writer};
+use writer::{Kept, Writer, WriterPlace};
 
 /// Nonces that are set aside at once; a crash skips what is left of them.
 const NONCE_BLOCK: u64 = 4_096;
@@ -34,6 +37,10 @@ const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS intents (
     label TEXT PRIMARY KEY, task INTEGER NOT NULL, prepared BLOB NOT NULL, created_ms INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS payments (
+    label TEXT PRIMARY KEY, kind TEXT NOT NULL, stack BLOB, paid INTEGER NOT NULL, returned INTEGER NOT NULL,
+    gas INTEGER NOT NULL, at_ms INTEGER NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS stacks (
     stack BLOB PRIMARY KEY, label TEXT NOT NULL UNIQUE, task INTEGER NOT NULL,
     state TEXT NOT NULL, next_nonce INTEGER NOT NULL, created_ms INTEGER NOT NULL
@@ -42,6 +49,9 @@ CREATE TABLE IF NOT EXISTS requests (
     request_hash BLOB PRIMARY KEY, stack BLOB NOT NULL, node INTEGER NOT NULL, max_units INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS requests_of ON requests (stack, node);
+CREATE TABLE IF NOT EXISTS moves (
+    request_hash BLOB PRIMARY KEY, price INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS receipts (
     stack BLOB NOT NULL, node INTEGER NOT NULL, count INTEGER NOT NULL, receipt BLOB NOT NULL,
     PRIMARY KEY (stack, node, count)
@@ -56,12 +66,27 @@ CREATE TABLE IF NOT EXISTS endings (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Columns of `requests` that files of earlier versions lack.
-const ADDED: [(&str, &str); 4] = [
-    ("input_max", "ALTER TABLE requests ADD COLUMN input_max INTEGER NOT NULL DEFAULT 4294967295"),
-    ("output_max", "ALTER TABLE requests ADD COLUMN output_max INTEGER NOT NULL DEFAULT 4294967295"),
-    ("unseen_max", "ALTER TABLE requests ADD COLUMN unseen_max INTEGER NOT NULL DEFAULT 4294967295"),
-    ("refused", "ALTER TABLE requests ADD COLUMN refused INTEGER NOT NULL DEFAULT 0"),
+/// Columns that files of earlier versions lack.
+const ADDED: [(&str, &str, &str); 7] = [
+    ("intents", "kind", "ALTER TABLE intents ADD COLUMN kind TEXT NOT NULL DEFAULT 'purchase'"),
+    ("intents", "stack", "ALTER TABLE intents ADD COLUMN stack BLOB"),
+    (
+        "requests",
+        "input_max",
+        "ALTER TABLE requests ADD COLUMN input_max INTEGER NOT NULL DEFAULT 4294967295",
+    ),
+    (
+        "requests",
+        "output_max",
+        "ALTER TABLE requests ADD COLUMN output_max INTEGER NOT NULL DEFAULT 4294967295",
+    ),
+    (
+        "requests",
+        "unseen_max",
+        "ALTER TABLE requests ADD COLUMN unseen_max INTEGER NOT NULL DEFAULT 4294967295",
+    ),
+    ("requests", "refused", "ALTER TABLE requests ADD COLUMN refused INTEGER NOT NULL DEFAULT 0"),
+    ("requests", "forward_price", "ALTER TABLE requests ADD COLUMN forward_price INTEGER"),
 ];
 
 /// The file could not be read or written.
@@ -138,14 +163,6 @@ pub struct StackRow {
     pub state: StackState,
 }
 
-/// A purchase that was prepared and is not known to have happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Intent {
-    pub label: String,
-    pub task: TaskId,
-    pub prepared: Vec<u8>,
-}
-
 /// A request about to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRow {
@@ -154,6 +171,8 @@ pub struct RequestRow {
     pub request_hash: Hash32,
     pub max_units: Units,
     pub bounds: Bounds,
+    /// Highest price at which another node of the stack may answer it; `None` if none may.
+    pub forward_price: Option<Price>,
 }
 
 /// What is known of a channel.
@@ -164,6 +183,18 @@ pub struct History {
     /// Requests whose receipt is not among them.
     pub open: Vec<OpenRequest>,
     pub ended: Option<String>,
+}
+
+/// Room for what is decided under a lock, so that the order of decisions is the order on disk.
+#[derive(Debug)]
+pub(crate) struct MovePlace(WriterPlace);
+
+impl MovePlace {
+    /// Keeps that a request is another node's from now on, at that node's price: that is safe from a crash of this
+    /// process when this returns.
+    pub(crate) fn write(self, request_hash: Hash32, to: NodeId, price: Price) -> Result<(), JournalError> {
+        self.0.keep(Kept::Moved { request_hash, to, price })
+    }
 }
 
 /// The journal. Clones share the file.
@@ -191,50 +222,6 @@ impl Journal {
     ) -> Result<T, JournalError> {
         self.flush().await?;
         self.readers.read(read).await
-    }
-
-    /// Keeps a purchase before it is sent.
-    pub async fn add_intent(&self, intent: &Intent, now_ms: u64) -> Result<(), JournalError> {
-        let Intent { label, task, prepared } = intent.clone();
-        let (task, now_ms) = (to_sql(task.0)?, to_sql(now_ms)?);
-        let sql = "INSERT INTO intents (label, task, prepared, created_ms) VALUES (?, ?, ?, ?)";
-        let write = move |tx: &Connection| tx.execute(sql, params![label, task, prepared, now_ms]);
-        self.writer.durably(write).await.map(drop)
-    }
-
-    /// The purchase will never happen.
-    pub async fn drop_intent(&self, label: &str) -> Result<(), JournalError> {
-        let label = label.to_owned();
-        let sql = "DELETE FROM intents WHERE label = ?";
-        self.writer.durably(move |tx| tx.execute(sql, [label])).await.map(drop)
-    }
-
-    /// The purchase happened.
-    pub async fn fulfil_intent(
-        &self,
-        intent: &Intent,
-        stack: Address,
-        now_ms: u64,
-    ) -> Result<(), JournalError> {
-        let (label, task, now_ms) = (intent.label.clone(), to_sql(intent.task.0)?, to_sql(now_ms)?);
-        let write = move |tx: &Connection| {
-            tx.execute("DELETE FROM intents WHERE label = ?", [&label])?;
-            tx.execute(
-                "INSERT INTO stacks (stack, label, task, state, next_nonce, created_ms)
-                 VALUES (?, ?, ?, 'open', 1, ?) ON CONFLICT DO NOTHING",
-                params![stack.as_bytes(), label, task, now_ms],
-            )
-        };
-        self.writer.durably(write).await.map(drop)
-    }
-
-    pub async fn intents(&self) -> Result<Vec<Intent>, JournalError> {
-        let intent = |row: &Row<'_>| {
-            let task = TaskId(from_sql(row.get("task")?)?);
-            Ok(Intent { label: row.get("label")?, task, prepared: row.get("prepared")? })
-        };
-        let sql = "SELECT label, task, prepared FROM intents ORDER BY created_ms";
-        self.read(move |connection| connection.prepare(sql)?.query_and_then([], intent)?.collect()).await
     }
 
     /// Stacks in the order of purchase.
@@ -275,23 +262,27 @@ impl Journal {
         self.read(move |connection| history(connection, stack, node)).await
     }
 
-    /// The receipt of a request, if it was settled.
+    /// The receipt of a request, if it was settled, and the price of who answered, if that is not whom it was sent
+    /// to.
     pub async fn receipt_of(
         &self,
         stack: Address,
-        node: NodeId,
         request_hash: Hash32,
-    ) -> Result<Option<Signed<Receipt>>, JournalError> {
-        let node = to_sql(node.0)?;
-        let sql = "SELECT receipt FROM receipts WHERE stack = ? AND node = ? AND instr(receipt, ?) > 0
-                   ORDER BY count DESC";
+    ) -> Result<Option<(Signed<Receipt>, Option<Price>)>, JournalError> {
+        let sql =
+            "SELECT receipt FROM receipts WHERE stack = ? AND instr(receipt, ?) > 0 ORDER BY count DESC";
+        let moved = "SELECT price FROM moves WHERE request_hash = ?";
         let read = move |connection: &Connection| {
             let mut rows = connection.prepare(sql)?;
-            let holding = params![stack.as_bytes(), node, request_hash.as_bytes()];
-            rows.query_and_then(holding, receipt)?.collect::<Result<Vec<_>, _>>()
+            let holding = params![stack.as_bytes(), request_hash.as_bytes()];
+            let receipts = rows.query_and_then(holding, receipt)?.collect::<Result<Vec<_>, _>>()?;
+            let price: Option<i64> =
+                connection.query_row(moved, [request_hash.as_bytes()], |row| row.get(0)).optional()?;
+            Ok((receipts, price.map(from_sql).transpose()?.map(Price)))
         };
-        let receipts: Vec<Signed<Receipt>> = self.read(read).await?;
-        Ok(receipts.into_iter().find(|receipt| receipt.message.request_hash == request_hash))
+        let (receipts, price) = self.read(read).await?;
+        let found = receipts.into_iter().find(|receipt| receipt.message.request_hash == request_hash);
+        Ok(found.map(|receipt| (receipt, price)))
     }
 
     /// A stack's receipts, newest first.
@@ -320,6 +311,11 @@ impl Journal {
     /// Keeps that a request must cost nothing; returns when that is safe from a crash of this process.
     pub async fn refused(&self, request_hash: Hash32) -> Result<(), JournalError> {
         self.writer.keep(Kept::Refused(request_hash)).await
+    }
+
+    /// Waits for room for [what is decided later](MovePlace).
+    pub(crate) async fn move_place(&self) -> Result<MovePlace, JournalError> {
+        Ok(MovePlace(self.writer.place().await?))
     }
 
     /// Keeps a voucher; returns when it is safe from a crash of this process.
@@ -397,9 +393,9 @@ fn connect(path: &Path) -> Result<Connection, JournalError> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.execute_batch(SCHEMA)?;
-    for (column, statement) in ADDED {
-        let known = "SELECT COUNT(*) FROM pragma_table_info('requests') WHERE name = ?";
-        if connection.query_row(known, [column], |row| row.get::<_, i64>(0))? == 0 {
+    for (table, column, statement) in ADDED {
+        let known = "SELECT COUNT(*) FROM pragma_table_info(?) WHERE name = ?";
+        if connection.query_row(known, [table, column], |row| row.get::<_, i64>(0))? == 0 {
             connection.execute_batch(statement)?;
         }
     }
@@ -447,6 +443,7 @@ fn open_request(row: &Row<'_>) -> Result<OpenRequest, JournalError> {
             unseen: number("unseen_max")?,
         },
         refused: row.get("refused")?,
+        forward_price: row.get::<_, Option<i64>>("forward_price")?.map(from_sql).transpose()?.map(Price),
     })
 }
 
@@ -454,7 +451,7 @@ fn open_request(row: &Row<'_>) -> Result<OpenRequest, JournalError> {
 fn checked_before(receipt: &Receipt) -> OpenRequest {
     let Receipt { request_hash, units, input, output, .. } = *receipt;
     let bounds = Bounds { input, output, unseen: output };
-    OpenRequest { request_hash, max_units: units, bounds, refused: false }
+    OpenRequest { request_hash, max_units: units, bounds, refused: false, forward_price: None }
 }
 
 fn to_sql(value: u64) -> Result<i64, JournalError> {

@@ -6,8 +6,13 @@
 //! [absorbed](Ledger::absorb) whenever it comes. A receipt counts once it and all before it were checked;
 //! the [voucher](Ledger::voucher) covers those and nothing else. The first [`Disagreement`] ends the
 //! channel for good.
+//!
+//! A request that its node passed on is [released](Ledger::release) by this ledger and
+//! [adopted](Ledger::adopt) by that of the node which answers: each request is in one of them.
 
 mod disagreement;
+#[cfg(test)]
+mod forwarding;
 #[cfg(test)]
 mod simulation;
 
@@ -92,6 +97,8 @@ pub struct OpenRequest {
     pub bounds: Bounds,
     /// Whether it must cost nothing.
     pub refused: bool,
+    /// Highest price at which another node may answer it; `None` if none may.
+    pub forward_price: Option<Price>,
 }
 
 /// A stored history does not fit together.
@@ -102,10 +109,27 @@ pub struct BadHistory {
     pub reason: Disagreement,
 }
 
+/// Why a request stays with the channel that it was sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotMoved {
+    #[error("the request is not open, or was not to be passed on")]
+    NotOpen,
+    #[error("the other node's price is above what was accepted")]
+    Dearer,
+    #[error("one of the two channels has ended")]
+    Ended,
+}
+
+/// A request on its way from one ledger to another.
+#[derive(Debug)]
+pub struct Moved(Issued);
+
 #[derive(Debug)]
 struct Issued {
     max_units: Units,
     bounds: Bounds,
+    /// Highest price at which another node may answer it; `None` if none may.
+    forward_price: Option<Price>,
     /// `None` while the answer is being read.
     outcome: Option<Outcome>,
     /// Whether it still takes part in the window.
@@ -117,6 +141,11 @@ struct Issued {
 impl Issued {
     fn awaits(&self) -> bool {
         self.receipt.is_none() && self.outcome.is_some_and(|outcome| outcome != Outcome::Refused)
+    }
+
+    /// Whether another node may turn out to have answered it.
+    fn may_move(&self) -> bool {
+        self.forward_price.is_some() && self.outcome != Some(Outcome::Refused)
     }
 }
 
@@ -132,6 +161,8 @@ pub struct Ledger {
     window_used: u64,
     units_reserved: Units,
     acknowledged: u64,
+    /// Whether the node may have answered requests that were sent to others.
+    takes_over: bool,
     ended: Option<Disagreement>,
 }
 
@@ -146,6 +177,7 @@ impl Ledger {
             window_used: 0,
             units_reserved: Units::ZERO,
             acknowledged: 0,
+            takes_over: false,
             ended: None,
         }
     }
@@ -161,9 +193,9 @@ impl Ledger {
         for receipt in receipts {
             ledger.append(receipt).map_err(|reason| BadHistory { count: receipt.count, reason })?;
         }
-        for OpenRequest { request_hash, max_units, bounds, refused } in open {
+        for OpenRequest { request_hash, max_units, bounds, refused, forward_price } in open {
             let outcome = Some(if refused { Outcome::Refused } else { Outcome::Unwitnessed });
-            let issued = Issued { max_units, bounds, outcome, counted: false, receipt: None };
+            let issued = Issued { max_units, bounds, forward_price, outcome, counted: false, receipt: None };
             ledger.issued.insert(request_hash, issued);
         }
         ledger.ended = ended.map(Disagreement::Recorded);
@@ -207,6 +239,16 @@ impl Ledger {
         self.ended.is_none() && self.issued.get(request_hash).is_some_and(open)
     }
 
+    /// Whether a request was made here and not settled.
+    pub fn has_asked(&self, request_hash: &Hash32) -> bool {
+        self.issued.contains_key(request_hash)
+    }
+
+    /// Whether another node of the stack may turn out to have answered a request.
+    pub fn may_move(&self, request_hash: &Hash32) -> bool {
+        self.ended.is_none() && self.issued.get(request_hash).is_some_and(Issued::may_move)
+    }
+
     /// Requests that are no longer read, may have cost something, and lack a receipt.
     pub fn awaiting(&self) -> impl Iterator<Item = Hash32> + '_ {
         let all = self.issued.iter().filter(|(_, issued)| self.ended.is_none() && issued.awaits());
@@ -222,6 +264,13 @@ impl Ledger {
     pub fn has_gap(&self) -> bool {
         let next = self.count().saturating_add(1);
         self.ended.is_none() && self.waiting.keys().next().is_some_and(|first| *first > next)
+    }
+
+    /// So much is granted by now. Returns whether that is more than before.
+    pub fn raise(&mut self, granted: Units) -> bool {
+        let is_more = granted > self.terms.granted;
+        self.terms.granted = self.terms.granted.max(granted);
+        is_more
     }
 
     /// Units neither used nor reserved.
@@ -261,9 +310,57 @@ impl Ledger {
         self.units_reserved = self.units_reserved.saturating_sub(max_units);
     }
 
-    /// Turns a reservation of `max_units` into the request with this hash.
-    pub fn issue(&mut self, request_hash: Hash32, max_units: Units, bounds: Bounds) {
-        let issued = Issued { max_units, bounds, outcome: None, counted: true, receipt: None };
+    /// Turns a reservation of `max_units` into the request with this hash, which another node may answer at
+    /// `forward_price` at most.
+    pub fn issue(
+        &mut self,
+        request_hash: Hash32,
+        max_units: Units,
+        bounds: Bounds,
+        forward_price: Option<Price>,
+    ) {
+        let issued = Issued { max_units, bounds, forward_price, outcome: None, counted: true, receipt: None };
+        self.issued.insert(request_hash, issued);
+    }
+
+    /// The node may from now on answer requests that are sent to others of its stack.
+    pub fn take_over(&mut self) {
+        self.takes_over = true;
+    }
+
+    /// Gives up a request because this node signed that it passed it on, to one at this price. A receipt of its
+    /// own for it is a lie from then on; one that came before ends the channel.
+    pub fn release(&mut self, request_hash: &Hash32, price: Price) -> Result<Moved, NotMoved> {
+        if self.ended.is_some() {
+            // Whoever waits has been told that nothing is paid.
+            return Err(NotMoved::Ended);
+        }
+        let issued = self.issued.get(request_hash).filter(|issued| issued.may_move());
+        let most = issued.and_then(|issued| issued.forward_price).ok_or(NotMoved::NotOpen)?;
+        if price > most {
+            return Err(NotMoved::Dearer);
+        }
+        let mut issued = self.issued.remove(request_hash).ok_or(NotMoved::NotOpen)?;
+        if std::mem::take(&mut issued.counted) {
+            self.unreserve(issued.max_units);
+        }
+        if issued.receipt.take().is_some() {
+            self.end(Disagreement::Forwarded(*request_hash));
+        }
+        issued.forward_price = None;
+        Ok(Moved(issued))
+    }
+
+    /// Takes a request over from the ledger of the node that passed it on. Check that the channel has not
+    /// [ended](Self::ended) before the other one releases it.
+    pub fn adopt(&mut self, request_hash: Hash32, moved: Moved) {
+        let mut issued = moved.0;
+        issued.counted = issued.outcome.is_none();
+        if issued.counted {
+            self.window_used = self.window_used.saturating_add(1);
+            self.units_reserved = Units(self.units_reserved.0.saturating_add(issued.max_units.0));
+        }
+        self.takes_over = true;
         self.issued.insert(request_hash, issued);
     }
 
@@ -333,7 +430,9 @@ impl Ledger {
         if self.is_settled(receipt) {
             return Ok(());
         }
-        let most = self.count().saturating_add(index(self.issued.len()));
+        // What a node took over counts before it is known here; its own window bounds that.
+        let unknown = if self.takes_over { WINDOW_MAX } else { 0 };
+        let most = self.count().saturating_add(index(self.issued.len()).max(unknown));
         let issued = self
             .issued
             .get_mut(&receipt.request_hash)

@@ -1,9 +1,9 @@
 //! What a user needs of the chain, as a seam: the real one is [`ChainMarket`], tests bring their own.
 
 use crate::catalog::Catalog;
-use atoma_chain::{AcquireStack, Call, ChainClient, ChainError, SignedTransaction, Wallet};
-use atoma_types::onchain::Stack;
-use atoma_types::{Address, SecretKey};
+use atoma_chain::{Balances, Call, ChainClient, ChainError, Executed, SignedTransaction, Wallet};
+use atoma_types::onchain::{Event, Stack};
+use atoma_types::{Address, Amount, SecretKey};
 use futures::future::BoxFuture;
 use std::collections::HashMap;
 
@@ -19,15 +19,15 @@ pub enum MarketError {
     /// It was refused, and would be again.
     #[error("{0}")]
     Refused(String),
-    /// The wallet has not enough for it.
+    /// The wallet cannot pay for it: nothing was sent.
     #[error("{0}")]
-    Poor(String),
+    Funds(String),
 }
 
 impl MarketError {
-    /// What an error of a submission says about the purchase: only a chain that says so makes it safe to
+    /// What an error of a submission says about the transaction: only a chain that says so makes it safe to
     /// forget one.
-    fn of_purchase(error: ChainError) -> Self {
+    fn of_submission(error: ChainError) -> Self {
         let message = error.to_string();
         match error {
             ChainError::Dead { .. } => Self::Dead(message),
@@ -44,7 +44,7 @@ impl From<ChainError> for MarketError {
         let message = error.to_string();
         match error {
             ChainError::Dead { .. } => Self::Dead(message),
-            ChainError::InsufficientCoin { .. } | ChainError::InsufficientGas { .. } => Self::Poor(message),
+            ChainError::InsufficientCoin { .. } | ChainError::InsufficientGas { .. } => Self::Funds(message),
             error if error.is_transient() => Self::Unknown(message),
             ChainError::Rpc { .. } => Self::Unknown(message),
             _ => Self::Refused(message),
@@ -52,18 +52,47 @@ impl From<ChainError> for MarketError {
     }
 }
 
-/// A purchase that was signed and not sent. While it lives, its coins are not used for anything else.
+/// A transaction that was signed and not sent. While it lives, its coins are not used for anything else.
 #[derive(Clone)]
-pub struct PreparedPurchase {
+pub struct Prepared {
     /// What to keep before it is sent.
     pub bytes: Vec<u8>,
     live: Option<SignedTransaction>,
 }
 
-impl PreparedPurchase {
+impl Prepared {
     /// One that was kept.
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
         Self { bytes, live: None }
+    }
+}
+
+/// What a transaction did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// The stack that it bought.
+    pub bought: Option<Address>,
+    /// What went into a stack, and what came back out of one.
+    pub paid: Amount,
+    pub returned: Amount,
+    /// Net gas; negative if the rebate for what was deleted is more.
+    pub gas_mist: i64,
+}
+
+impl From<&Executed> for Done {
+    fn from(executed: &Executed) -> Self {
+        let mut done = Self { gas_mist: executed.gas_used, ..Self::default() };
+        for event in &executed.events {
+            match event {
+                Event::StackAcquired(event) => {
+                    (done.bought, done.paid) = (Some(event.stack), event.balance);
+                }
+                Event::StackToppedUp(event) => done.paid = event.amount,
+                Event::Refunded(event) if !event.credited => done.returned = event.amount,
+                _ => {}
+            }
+        }
+        done
     }
 }
 
@@ -78,14 +107,12 @@ pub trait Market: Send + Sync + 'static {
     fn stack(&self, id: Address) -> BoxFuture<'_, Result<Option<Stack>, MarketError>>;
     /// Clock of the chain.
     fn now_ms(&self) -> BoxFuture<'_, Result<u64, MarketError>>;
-    fn prepare_purchase(
-        &self,
-        purchase: AcquireStack,
-    ) -> BoxFuture<'_, Result<PreparedPurchase, MarketError>>;
-    /// Sends a prepared purchase; the same bytes buy once, however often they are sent.
-    fn submit_purchase(&self, prepared: PreparedPurchase) -> BoxFuture<'_, Result<Address, MarketError>>;
-    fn request_close(&self, stack: Address) -> BoxFuture<'_, Result<(), MarketError>>;
-    fn refund(&self, stack: Address) -> BoxFuture<'_, Result<(), MarketError>>;
+    /// What the wallet holds.
+    fn balances(&self) -> BoxFuture<'_, Result<Balances, MarketError>>;
+    /// Signs a transaction and sends nothing.
+    fn prepare(&self, call: Call) -> BoxFuture<'_, Result<Prepared, MarketError>>;
+    /// Sends a prepared transaction; the same bytes execute once, however often they are sent.
+    fn submit(&self, prepared: Prepared) -> BoxFuture<'_, Result<Done, MarketError>>;
 }
 
 /// A wallet on a chain.
@@ -136,41 +163,25 @@ impl Market for ChainMarket {
         Box::pin(async move { Ok(self.chain.now_ms().await?) })
     }
 
-    fn prepare_purchase(
-        &self,
-        purchase: AcquireStack,
-    ) -> BoxFuture<'_, Result<PreparedPurchase, MarketError>> {
+    fn balances(&self) -> BoxFuture<'_, Result<Balances, MarketError>> {
+        Box::pin(async move { Ok(self.chain.balances(self.wallet.address()).await?) })
+    }
+
+    fn prepare(&self, call: Call) -> BoxFuture<'_, Result<Prepared, MarketError>> {
         Box::pin(async move {
-            let prepared = self.wallet.prepare(&self.chain, Call::AcquireStack(purchase)).await?;
-            Ok(PreparedPurchase { bytes: prepared.to_bytes(), live: Some(prepared) })
+            let prepared = self.wallet.prepare(&self.chain, call).await?;
+            Ok(Prepared { bytes: prepared.to_bytes(), live: Some(prepared) })
         })
     }
 
-    fn submit_purchase(&self, prepared: PreparedPurchase) -> BoxFuture<'_, Result<Address, MarketError>> {
+    fn submit(&self, prepared: Prepared) -> BoxFuture<'_, Result<Done, MarketError>> {
         Box::pin(async move {
             let transaction = match prepared.live {
                 Some(transaction) => transaction,
-                None => SignedTransaction::from_bytes(&prepared.bytes).map_err(MarketError::of_purchase)?,
+                None => SignedTransaction::from_bytes(&prepared.bytes).map_err(MarketError::of_submission)?,
             };
             let executed = self.wallet.submit(&self.chain, &transaction).await;
-            let executed = executed.map_err(MarketError::of_purchase)?;
-            executed
-                .acquired_stack()
-                .ok_or_else(|| MarketError::Unknown(format!("{} names no stack", executed.digest)))
-        })
-    }
-
-    fn request_close(&self, stack: Address) -> BoxFuture<'_, Result<(), MarketError>> {
-        Box::pin(async move {
-            self.wallet.execute(&self.chain, Call::RequestClose { stack }).await?;
-            Ok(())
-        })
-    }
-
-    fn refund(&self, stack: Address) -> BoxFuture<'_, Result<(), MarketError>> {
-        Box::pin(async move {
-            self.wallet.execute(&self.chain, Call::Refund { stack }).await?;
-            Ok(())
+            Ok(Done::from(&executed.map_err(MarketError::of_submission)?))
         })
     }
 }

@@ -34,6 +34,8 @@ pub struct Route {
     pub sort: Option<Sort>,
     /// Requests of one session go to the same node while it has room.
     pub session: Option<String>,
+    /// Whether the node may have another one of the stack answer when it has no room; by default it may.
+    pub forward: Option<bool>,
 }
 
 /// What to prefer in a node.

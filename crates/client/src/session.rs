@@ -2,13 +2,21 @@
 
 mod answer;
 mod buy;
+mod contexts;
+mod demand;
+mod forward;
+mod holdings;
 mod life;
+mod pay;
+mod plan;
 mod pool;
 mod receipts;
 mod refusal;
 mod send;
 
-pub use answer::{Answer, AnswerBody, AnswerStream, NODE_HEADER, STACK_HEADER};
+pub use answer::{Answer, AnswerBody, AnswerStream, FORWARDED_BY_HEADER, NODE_HEADER, STACK_HEADER};
+pub use demand::Supply;
+pub use holdings::{Holdings, StackHolding, Stocked};
 pub use life::{ChannelView, LifeError, StackView};
 
 use crate::ApiError;
@@ -19,7 +27,7 @@ use crate::ledger::Bounds;
 use crate::market::{Market, MarketError};
 use crate::request::{Endpoint, RequestView};
 use crate::route::{RetryBudget, Route, Standing};
-use atoma_types::onchain::Task;
+use atoma_types::onchain::{Selection, Task};
 use atoma_types::{Amount, Hash32, NodeId, Price, TaskId, Units};
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -46,17 +54,24 @@ const CATALOG_LIFE_MIN: Duration = Duration::from_secs(1);
 pub struct Policy {
     /// Usable stacks to keep per task in use. Load spreads over them.
     pub stacks_per_task: usize,
-    /// Units of a stack.
+    /// Least units of a stack.
     pub units: Units,
     /// Most to pay per million units; the market's prices if `None`.
     pub max_price: Option<Price>,
+    /// How nodes are chosen: one is drawn, several are drawn, or we choose by how they perform.
+    pub selection: Selection,
+    /// Over how many nodes a stack is spread unless one is drawn.
+    pub nodes: usize,
+    /// How stacks are sized by use.
+    pub supply: Supply,
     /// Output tokens to authorize where a request names no limit.
     pub default_output: u64,
-    /// Keep so many stacks in the background. Without it a stack is bought when a request finds none.
+    /// Buy, top up and grant in the background, sized by use. Without it that is done when a request finds no
+    /// room.
     pub ahead: bool,
     /// Close spent stacks and get their rest back in the background.
     pub tidy: bool,
-    /// A stack with less than this many permille of its units free is replaced ahead of time.
+    /// A stack with less than this many permille of what it should have left is topped up, or replaced.
     pub low_water_permille: u64,
     /// Most stacks per task that were bought and not refunded: what nodes that disagree can lock up.
     pub stacks_open_max: usize,
@@ -77,6 +92,9 @@ impl Default for Policy {
             stacks_per_task: 1,
             units: Units(1_000_000),
             max_price: None,
+            selection: Selection::Single,
+            nodes: 3,
+            supply: Supply::default(),
             default_output: 1_024,
             ahead: false,
             tidy: false,
@@ -184,6 +202,7 @@ struct Inner {
     pools: Mutex<HashMap<TaskId, Arc<Pool>>>,
     /// How each node performs, whatever channel is used.
     standings: Mutex<HashMap<NodeId, Arc<Standing>>>,
+    contexts: Mutex<contexts::Contexts>,
     retries: RetryBudget,
     waiting: Semaphore,
     tasks: TaskTracker,
@@ -236,6 +255,7 @@ impl Session {
             catalog: Mutex::new((Arc::new(catalog), Instant::now())),
             pools: Mutex::new(HashMap::new()),
             standings: Mutex::default(),
+            contexts: Mutex::default(),
             retries: RetryBudget::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -259,6 +279,11 @@ impl Session {
 
     pub fn catalog(&self) -> Arc<Catalog> {
         self.inner.catalog()
+    }
+
+    /// Tokens of input and output that every node of a task takes, as far as they told.
+    pub fn context_length(&self, task: TaskId) -> Option<u64> {
+        self.inner.context_of(task)
     }
 
     /// Checks a body for an endpoint, and says what it can cost at most. The body is only looked at.

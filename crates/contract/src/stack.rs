@@ -90,23 +90,7 @@ pub fn committed(stack: &Stack) -> Result<Amount> {
         // The cost of units above others is at most one more than their own.
         reserved = reserved.add(price.cost(reserve.units)?)?.add(Amount(1))?;
     }
-    Ok(sum.add(surcharge_ahead(stack, queued_units)?)?.add(reserved)?)
-}
-
-/// The surcharge of `units` counted after all that were counted so far.
-pub(crate) fn surcharge_ahead(stack: &Stack, units: Units) -> Result<Amount> {
-    if units.is_zero() {
-        return Ok(Amount::ZERO);
-    }
-    let counted = counted_units(stack).add(units)?;
-    let earned = stack.surcharge.escrowed.pro_rata(counted, stack.total_units)?;
-    // A top-up changes the ratio by a rounding: what was used stays used.
-    Ok(earned.saturating_sub(stack.surcharge.used))
-}
-
-/// Units by which the surcharge is earned.
-fn counted_units(stack: &Stack) -> Units {
-    if stack.level == 2 { stack.claimed_units } else { stack.settled_units }
+    Ok(sum.add(stack.surcharge_ahead(queued_units)?)?.add(reserved)?)
 }
 
 /// `dues` with `amount` more for `to`.

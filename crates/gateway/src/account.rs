@@ -11,7 +11,7 @@ use crate::store::{Reservation, ReservationId};
 use atoma_client::ApiError;
 use atoma_client::channel::{Completion, Sent};
 use atoma_client::session::Note;
-use atoma_types::{Amount, Price};
+use atoma_types::Amount;
 use futures::future::BoxFuture;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot::{self, error::TryRecvError};
@@ -20,8 +20,6 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 pub(crate) struct Account {
     pub(crate) reservation: ReservationId,
     pub(crate) model: String,
-    /// Of the stack that it was sent with.
-    pub(crate) price: Price,
     pub(crate) hold: Hold,
 }
 
@@ -60,9 +58,9 @@ impl<'a> Notebook<'a> {
     }
 
     /// For the next attempt: what an earlier one certainly leaves, or else as much again of the budget.
-    async fn account(&self, price: Price) -> Result<Account, ApiError> {
+    async fn account(&self) -> Result<Account, ApiError> {
         if let Some(hold) = self.state().first.take() {
-            return Ok(self.new_account(price, hold));
+            return Ok(self.new_account(hold));
         }
         let mut left = None;
         let earlier = std::mem::take(&mut self.state().attempts);
@@ -75,17 +73,17 @@ impl<'a> Notebook<'a> {
             }
         }
         match left {
-            Some(account) => Ok(Account { price, ..account }),
+            Some(account) => Ok(account),
             None => {
                 let hold = self.gateway.hold(&self.key, self.most, self.units).await;
-                Ok(self.new_account(price, hold.map_err(|refusal| refusal.error)?))
+                Ok(self.new_account(hold.map_err(|refusal| refusal.error)?))
             }
         }
     }
 
-    fn new_account(&self, price: Price, hold: Hold) -> Account {
+    fn new_account(&self, hold: Hold) -> Account {
         let reservation = self.gateway.ledger.new_reservation();
-        Account { reservation, model: self.model.clone(), price, hold }
+        Account { reservation, model: self.model.clone(), hold }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -100,7 +98,7 @@ impl Note for Notebook<'_> {
         paid: oneshot::Receiver<Completion>,
     ) -> BoxFuture<'_, Result<(), ApiError>> {
         Box::pin(async move {
-            let account = self.account(sent.price).await?;
+            let account = self.account().await?;
             let (id, hold) = (account.reservation, &account.hold);
             let (payers, most, generation) = (hold.payers(), hold.amount(), hold.generation());
             let reservation = Reservation { id, payers, most, model: self.model.clone(), sent };

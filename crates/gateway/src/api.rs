@@ -6,6 +6,7 @@ mod caller;
 mod keys;
 mod market;
 mod openapi;
+mod operator;
 mod shape;
 mod status;
 
@@ -56,6 +57,7 @@ fn routes() -> Vec<Route> {
         described("/v1/sessions", post(accounts::sign_in), accounts::SIGN_IN),
         described("/v1/sessions", delete(accounts::sign_out), accounts::SIGN_OUT),
         described("/v1/account", get(accounts::show), accounts::SHOW),
+        described("/v1/account/password", post(accounts::set_password), accounts::SET_PASSWORD),
         described("/v1/account/addresses", post(accounts::add_address), accounts::ADD_ADDRESS),
         described("/v1/keys", get(keys::list), keys::LIST),
         described("/v1/keys", post(keys::create), keys::CREATE),
@@ -64,7 +66,7 @@ fn routes() -> Vec<Route> {
         described("/v1/usage", get(books::usage), books::USAGE),
         described("/v1/usage/export", get(books::export), books::EXPORT),
         described("/v1/receipts/{request}", get(books::receipt), books::RECEIPT),
-        described("/v1/operator/books", get(books::operator), books::OPERATOR),
+        described("/v1/operator/books", get(operator::books), operator::BOOKS),
         described("/health", get(status::health), status::HEALTH),
         described("/ready", get(status::ready), status::READY),
         described("/metrics", get(status::metrics), status::METRICS),

@@ -49,12 +49,12 @@ impl Gateway {
         headers: HeaderMap,
         body: Body,
     ) -> Result<Response, Refusal> {
-        let refused = || add(&self.metrics.refused, 1);
-        let key = self.key_for_asking(&headers).inspect_err(|_| refused())?;
+        let refused = |refusal: &Refusal| self.metrics.refuse(refusal.error.code);
+        let key = self.key_for_asking(&headers).inspect_err(refused)?;
         let answered = match self.admit(endpoint, &key, &headers, body).await {
             Ok(admitted) => Arc::clone(&self).ask(admitted).await.map_err(|error| ours(error).into()),
             Err(refusal) => {
-                refused();
+                refused(&refusal);
                 Err(refusal)
             }
         };
@@ -71,7 +71,8 @@ impl Gateway {
         // A task of its own, so that who hangs up early is still charged for what was asked.
         self.accounting.spawn(Arc::clone(&self).pay(admitted, reply));
         let answered = answered.await.unwrap_or_else(|_| Err(draining()));
-        let answer = answered.inspect_err(|_| add(&self.metrics.failed, 1))?;
+        let answer = answered.inspect_err(|error| in_flight.failed(error.code))?;
+        in_flight.answered();
         let AnswerBody::Stream(stream) = answer.body else { return Ok(answer.into_response()) };
         // In flight until the last byte, or until the user hangs up.
         let counted = stream.map(move |chunk| {
@@ -214,9 +215,9 @@ impl Gateway {
     }
 
     pub(crate) async fn settle(&self, account: Account, completion: Option<Completion>) {
-        let Account { reservation, model, price, hold } = account;
+        let Account { reservation, model, hold } = account;
         match completion {
-            Some(Completion::Settled { receipt, cost: paid }) => {
+            Some(Completion::Settled { receipt, cost: paid, price }) => {
                 let cost = self.charged(paid).min(hold.amount());
                 let message = &receipt.message;
                 if message.status.is_billable() {

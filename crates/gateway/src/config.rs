@@ -2,6 +2,7 @@
 
 use crate::store::{Database, Limits, StoreError};
 use atoma_client::Policy;
+use atoma_types::onchain::Selection;
 use atoma_types::{Price, Units};
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -35,6 +36,8 @@ pub struct GatewayConfig {
     pub models: Vec<String>,
     #[serde(default)]
     pub stacks: Stacks,
+    #[serde(default)]
+    pub supply: Supply,
     #[serde(default)]
     pub requests: Requests,
     /// A `postgres://` URL of the database that several gateways share. Without it, a file in `data`.
@@ -90,19 +93,64 @@ pub struct Pricing {
 pub struct Stacks {
     /// Stacks per task over which requests spread.
     pub per_task: usize,
+    /// Least units of each.
     pub units: u64,
     /// Most to pay per million units, in base units of the coin; the market's price if missing.
     pub max_price: Option<u64>,
-    /// A stack with less than this share of its units left is replaced.
+    /// How nodes are chosen.
+    pub selection: Choice,
+    /// Over how many nodes a stack is spread, unless one is drawn.
+    pub nodes: usize,
+    /// A stack with less than this share of what it should have left is topped up, or replaced.
     pub low_water_permille: u64,
     /// Most stacks per task that were bought and not refunded.
     pub open_max: usize,
+}
+
+/// How the nodes of a stack are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Choice {
+    /// The chain draws one.
+    Single,
+    /// The chain draws several.
+    Limited,
+    /// The gateway chooses by how they perform.
+    Any,
+}
+
+impl From<Choice> for Selection {
+    fn from(choice: Choice) -> Self {
+        match choice {
+            Choice::Single => Self::Single,
+            Choice::Limited => Self::Limited,
+            Choice::Any => Self::Any,
+        }
+    }
+}
+
+/// How stacks are sized by use.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Supply {
+    /// For how long what is bought should last, at the rate at which it is used.
+    pub horizon_s: u64,
+    /// The time over which that rate is an average.
+    pub average_s: u64,
+    /// How often stacks are looked at.
+    pub refresh_ms: u64,
+    /// Most units at hand of a task.
+    pub units_max: u64,
+    /// Stacks of a task that nobody asked for so long are closed.
+    pub idle_s: u64,
 }
 
 /// How requests are admitted.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Requests {
+    /// Connections at once; more wait to be accepted.
+    pub connections: usize,
     /// Bodies in memory at once, being read or not yet answered; further ones are refused unread.
     pub bodies: usize,
     /// How many of them may belong to one key.
@@ -123,13 +171,28 @@ pub struct Requests {
 
 impl Default for Stacks {
     fn default() -> Self {
-        Self { per_task: 3, units: 1_000_000, max_price: None, low_water_permille: 200, open_max: 64 }
+        Self {
+            per_task: 3,
+            units: 1_000_000,
+            max_price: None,
+            selection: Choice::Single,
+            nodes: 3,
+            low_water_permille: 200,
+            open_max: 64,
+        }
+    }
+}
+
+impl Default for Supply {
+    fn default() -> Self {
+        Self { horizon_s: 600, average_s: 60, refresh_ms: 2_000, units_max: 1_000_000_000, idle_s: 86_400 }
     }
 }
 
 impl Default for Requests {
     fn default() -> Self {
         Self {
+            connections: atoma_http::Bounds::default().connections,
             bodies: 512,
             bodies_per_key: 256,
             body_ms: 60_000,
@@ -174,6 +237,7 @@ impl GatewayConfig {
             data: data.to_owned(),
             models: Vec::new(),
             stacks: Stacks::default(),
+            supply: Supply::default(),
             requests: Requests::default(),
             database: None,
             accounts: Accounts::default(),
@@ -205,11 +269,18 @@ impl GatewayConfig {
 
     /// Every value within its bounds.
     pub fn check(&self) -> Result<(), ConfigError> {
-        within("stacks.per_task", self.stacks.per_task, 1, 64)?;
+        within("stacks.per_task", self.stacks.per_task, 1, 1_024)?;
         within("stacks.units", self.stacks.units, 1_000, UNITS_MAX)?;
         within("stacks.max_price", self.stacks.max_price.unwrap_or(1), 1, PRICE_MAX)?;
+        within("stacks.nodes", self.stacks.nodes, 1, 16)?;
+        within("supply.horizon_s", self.supply.horizon_s, 1, 2_592_000)?;
+        within("supply.average_s", self.supply.average_s, 1, 86_400)?;
+        within("supply.refresh_ms", self.supply.refresh_ms, 1, 600_000)?;
+        within("supply.units_max", self.supply.units_max, self.stacks.units, UNITS_MAX)?;
+        within("supply.idle_s", self.supply.idle_s, 1, 31_536_000)?;
         within("stacks.low_water_permille", self.stacks.low_water_permille, 0, 999)?;
         within("stacks.open_max", self.stacks.open_max, self.stacks.per_task, 4_096)?;
+        within("requests.connections", self.requests.connections, 1, 65_536)?;
         within("requests.bodies", self.requests.bodies, 1, 100_000)?;
         within("requests.bodies_per_key", self.requests.bodies_per_key, 1, self.requests.bodies)?;
         within("requests.body_ms", self.requests.body_ms, 1, 600_000)?;
@@ -230,6 +301,15 @@ impl GatewayConfig {
             stacks_per_task: self.stacks.per_task,
             units: Units(self.stacks.units),
             max_price: self.stacks.max_price.map(Price),
+            selection: self.stacks.selection.into(),
+            nodes: self.stacks.nodes,
+            supply: atoma_client::session::Supply {
+                horizon: Duration::from_secs(self.supply.horizon_s),
+                average: Duration::from_secs(self.supply.average_s),
+                refresh: Duration::from_millis(self.supply.refresh_ms),
+                units_max: Units(self.supply.units_max),
+                idle: Duration::from_secs(self.supply.idle_s),
+            },
             default_output: self.requests.default_output,
             ahead: true,
             tidy: true,
@@ -269,6 +349,7 @@ mod tests {
     fn the_example_is_valid_and_shows_the_defaults() {
         let config = GatewayConfig::parse(include_str!("../gateway.example.toml")).unwrap();
         assert_eq!(config.stacks, Stacks::default());
+        assert_eq!(config.supply, Supply::default());
         assert_eq!(config.requests, Requests::default());
         assert_eq!(config.listen, default_listen());
         assert_eq!((config.accounts, config.pricing), (Accounts::default(), Pricing::default()));
@@ -277,7 +358,7 @@ mod tests {
     #[test]
     fn bad_values_are_one_clear_line() {
         let message = |text: &str| GatewayConfig::parse(text).unwrap_err().to_string();
-        assert_eq!(message("data = 'd'\n[stacks]\nper_task = 0"), "stacks.per_task must be 1 to 64, is 0");
+        assert_eq!(message("data = 'd'\n[stacks]\nper_task = 0"), "stacks.per_task must be 1 to 1024, is 0");
         assert_eq!(
             message("data = 'd'\n[requests]\nattempts = 99"),
             "requests.attempts must be 1 to 16, is 99"

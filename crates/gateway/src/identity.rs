@@ -9,7 +9,8 @@ use std::path::Path;
 use subtle::ConstantTimeEq as _;
 
 const INSTANCE: &str = "instance";
-const OPERATOR: &str = "operator.token";
+/// File of the data folder with the operator's token.
+pub const OPERATOR_TOKEN: &str = "operator.token";
 /// What an operator's token starts with.
 pub(crate) const OPERATOR_PREFIX: &str = "atoma-operator-";
 
@@ -29,7 +30,7 @@ impl fmt::Debug for OperatorToken {
 
 impl OperatorToken {
     pub(crate) fn of(data: &Path) -> Result<Self, StoreError> {
-        Ok(Self(hash_of(&kept(&data.join(OPERATOR), OPERATOR_PREFIX)?)))
+        Ok(Self(hash_of(&kept(&data.join(OPERATOR_TOKEN), OPERATOR_PREFIX)?)))
     }
 
     pub(crate) fn is(&self, token: &str) -> bool {

@@ -23,5 +23,6 @@ pub mod store;
 
 pub use config::{ConfigError, GatewayConfig};
 pub use deposits::{BeginError, ChainTransfers, TransferFrame, Transfers};
+pub use identity::OPERATOR_TOKEN;
 pub use keys::{CreatedKey, NewKey, Scopes};
 pub use serve::{DrainReport, GatewayError, GatewayHandle, spawn, spawn_with};

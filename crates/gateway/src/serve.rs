@@ -15,6 +15,7 @@ use atoma_client::journal::JournalError;
 use atoma_client::market::Market;
 use atoma_client::session::{LifeError, OpenError};
 use atoma_client::{Session, SessionConfig};
+use atoma_http::Bounds;
 use atoma_types::Address;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LOOKS_PER_BEAT: u32 = 3;
 /// And between two removals of what is long over.
 const LOOKS_PER_TIDYING: u32 = 300;
+/// How often the chain is asked where the money is.
+const FLOAT_EVERY: Duration = Duration::from_secs(30);
 /// How long a change may take from its time to its commit.
 const OVERLAP_MS: u64 = 60_000;
 
@@ -145,12 +148,14 @@ pub async fn spawn_with(
         gateway.resume(reservation);
     }
     tokio::spawn(Arc::clone(&gateway).look_after());
+    tokio::spawn(Arc::clone(&gateway).watch_float());
     tokio::spawn(stock(session.clone(), gateway.config.models.clone()));
     if let Some(transfers) = transfers {
         tokio::spawn(deposits::follow(gateway.store.clone(), transfers, stop.clone()));
     }
     let app = api::router(Arc::clone(&gateway));
-    let server = tokio::spawn(atoma_http::serve(listener, app, atoma_http::Bounds::default(), stop.clone()));
+    let bounds = Bounds { connections: gateway.config.requests.connections, ..Bounds::default() };
+    let server = tokio::spawn(atoma_http::serve(listener, app, bounds, stop.clone()));
     Ok(GatewayHandle { addr, session, gateway, stop, server: Some(server) })
 }
 
@@ -224,7 +229,7 @@ impl Gateway {
         let Reservation { id, payers, most, model, sent } = reservation;
         let Some(key) = self.keys.by_id(payers.key) else { return };
         let hold = money::hold_again(&key, most, payers.purses, payers.day, self.ledger.generation());
-        let account = Account { reservation: id, model, price: sent.price, hold };
+        let account = Account { reservation: id, model, hold };
         let gateway = Arc::clone(self);
         self.accounting.spawn(async move {
             match gateway.session.completion_of(&sent).await {
@@ -264,6 +269,22 @@ impl Gateway {
                 && let Err(error) = self.store.tidy().await
             {
                 tracing::warn!(%error, "the database is not tidied");
+            }
+        }
+    }
+
+    /// Reads where the money is, for the metrics. By itself: a chain that is away must hold nothing else up.
+    async fn watch_float(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(FLOAT_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = self.look_at_float() => {}
             }
         }
     }

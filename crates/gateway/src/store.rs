@@ -19,7 +19,7 @@ pub use deposits::Deposit;
 pub use usage::{KeyUsage, Totals, UsageEntry, UsageFilter};
 
 pub(crate) use accounts::AccountRow;
-pub use accounts::Limits;
+pub use accounts::{Limits, Who};
 pub(crate) use deposits::Transfer;
 pub(crate) use ledger::{
     Correct, Grant, Ledger, Payers, PurseId, PurseKind, Reservation, ReservationId, UsageRow, Want,

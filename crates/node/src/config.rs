@@ -55,7 +55,7 @@ pub struct NodeConfig {
 }
 
 /// One model and what runs it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum EngineConfig {
     /// Servers that speak OpenAI's protocol.
@@ -67,7 +67,7 @@ pub enum EngineConfig {
 }
 
 /// A model by its name in the model store.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoredModel {
     pub model: String,
@@ -149,6 +149,8 @@ pub struct Limits {
     pub bodies: usize,
     /// Time for a body to arrive.
     pub body_ms: u64,
+    /// Requests without room here that other nodes answer at once; 0 passes none on.
+    pub forwards: usize,
     /// Kept bodies and responses, together.
     pub records_bytes: u64,
     /// How long running requests may finish in a drain.
@@ -185,6 +187,7 @@ impl Default for Limits {
             body_bytes: BODY_BYTES_MAX,
             bodies: 64,
             body_ms: 30_000,
+            forwards: 64,
             records_bytes: 4 << 30,
             grace_ms: 10_000,
             open_unpaid_grants: false,
@@ -230,8 +233,8 @@ impl NodeConfig {
             return value("tasks", "must name at least one task");
         }
         check_engines(&self.engines)?;
-        if self.admission.concurrent == 0 || self.admission.concurrent > 1_024 {
-            return value("admission.concurrent", "must be 1 to 1024");
+        if self.admission.concurrent == 0 || self.admission.concurrent > 16_384 {
+            return value("admission.concurrent", "must be 1 to 16384");
         }
         if self.admission.waiting > 1_024 {
             return value("admission.waiting", "must be at most 1024");
@@ -253,6 +256,9 @@ impl NodeConfig {
         }
         if self.limits.body_ms == 0 {
             return value("limits.body_ms", "must be above 0");
+        }
+        if self.limits.forwards > 1_024 {
+            return value("limits.forwards", "must be at most 1024");
         }
         Ok(())
     }

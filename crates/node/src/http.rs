@@ -2,6 +2,7 @@
 
 mod body;
 mod error;
+mod forward;
 mod info;
 mod paid;
 mod running;
@@ -18,6 +19,7 @@ use crate::config::Limits;
 use crate::gate::Gate;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use atoma_inference::Endpoint;
 use atoma_types::SecretKey;
 use axum::Router;
@@ -36,6 +38,7 @@ pub(crate) struct App {
     pub(crate) gate: Gate,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) streams: Streams,
+    pub(crate) peers: Peers,
     pub(crate) limits: Limits,
     pub(crate) draining: AtomicBool,
     /// After a power failure: authorizations that expire before this may have been served already.

@@ -10,15 +10,15 @@ mod open;
 mod read;
 mod write;
 
-pub use open::OpenError;
 pub(crate) use open::{Boot, Identity, Opened};
+pub use open::{OpenError, running_process};
 pub(crate) use read::Kept;
 pub(crate) use write::Writer;
 
 use crate::ledger::Terms;
 use atoma_sqlite::rusqlite::Connection;
 use atoma_sqlite::{Logged, Place, Queue, Readers, Stopped};
-use atoma_types::{Address, Hash32, Receipt, Signed, Voucher, wire::Authorization};
+use atoma_types::{Address, Forward, Hash32, Receipt, Signed, Voucher, wire::Authorization};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -30,8 +30,8 @@ use std::time::Duration;
 const SYNC_WITHIN: Duration = Duration::from_millis(10);
 /// How long an entry waits for company on its way from the log into the database.
 const LINGER: Duration = Duration::from_millis(50);
-/// Entries that may wait for the writer.
-const QUEUE: usize = 4_096;
+/// Places for entries. Every running request holds one for its record.
+const QUEUE: usize = 32_768;
 /// How long a caller waits for room in the queue.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -97,6 +97,8 @@ pub(crate) enum Entry {
     Cursor(String),
     /// The node stopped in order.
     CleanStop,
+    /// Another node's word that it passed a request on to this one.
+    TakenOver(Signed<Forward>),
 }
 
 impl Logged for Entry {
@@ -147,6 +149,11 @@ impl Journal {
             Ok(None) => Err(JournalError::Closed),
             Err(_) => Err(JournalError::Full),
         }
+    }
+
+    /// How many entries wait for the writer, and for how long, at most, the oldest has not been committed.
+    pub(crate) fn backlog(&self) -> (usize, Duration) {
+        (self.queue.waiting(), self.queue.lag())
     }
 
     /// Writes one entry.

@@ -196,6 +196,11 @@ impl Ledger {
         self.in_flight.len()
     }
 
+    /// Whether a request with this nonce runs or ran.
+    pub fn has_seen(&self, nonce: u64) -> bool {
+        self.nonces.contains(nonce) || self.in_flight.contains_key(&nonce)
+    }
+
     /// Units that a new request may still reserve.
     pub fn available(&self) -> Units {
         self.limits.granted.saturating_sub(self.total_units()).saturating_sub(self.reserved)
@@ -211,9 +216,14 @@ impl Ledger {
 
     /// What is unsettled, if it pays at least `least`, the creator's share included.
     pub fn unsettled_worth(&self, least: Amount) -> Option<(Units, &Signed<Voucher>)> {
+        self.unsettled().filter(|_| self.unsettled_amount() >= least)
+    }
+
+    /// What the unsettled units pay, the creator's share included.
+    pub fn unsettled_amount(&self) -> Amount {
         let cost = |units| self.terms.price.cost(units).unwrap_or_default();
         let (paid, owed) = (cost(self.limits.settled_units), cost(self.acknowledged_units()));
-        self.unsettled().filter(|_| owed.sub(paid).unwrap_or_default() >= least)
+        owed.sub(paid).unwrap_or_default()
     }
 
     /// Whether nothing more can come of this channel: its settlement window is over, or it takes no more
@@ -267,7 +277,7 @@ impl Ledger {
         if auth.expires_ms > self.limits.settle_until_ms {
             return Err(Refusal::OutlivesStack);
         }
-        if self.nonces.contains(auth.nonce) || self.in_flight.contains_key(&auth.nonce) {
+        if self.has_seen(auth.nonce) {
             return Err(Refusal::Replayed(auth.nonce));
         }
         if auth.max_units.is_zero() {

@@ -8,9 +8,10 @@ use crate::http::{App, Bodies, Streams, router};
 use crate::journal::{Boot, Identity, Journal, JournalError, OpenError, Opened, Writer};
 use crate::market::Market;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::settle::{SettleError, Settler};
 use atoma_chain::{ChainError, EventCursor};
-use atoma_inference::Engine;
+use atoma_inference::{Engine, Replaceable};
 use atoma_types::message::AUTH_LIFE_MAX_MS;
 use atoma_types::onchain::Node;
 use atoma_types::{NodeId, SecretKey, TaskId};
@@ -52,14 +53,24 @@ pub enum SpawnError {
     Level(TaskId),
     #[error("node {node} is not subscribed to task {task}; run atoma node register")]
     NotSubscribed { node: NodeId, task: TaskId },
-    #[error("task {task} needs the model {model}, which no engine here serves")]
-    NoEngine { task: TaskId, model: String },
+    #[error(transparent)]
+    NoEngine(#[from] NoEngine),
     #[error(transparent)]
     Journal(#[from] OpenError),
     #[error("cannot read the journal: {0}")]
     Read(#[from] JournalError),
     #[error(transparent)]
     Restore(#[from] RestoreChannelsError),
+    #[error("cannot make an HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
+}
+
+/// A task's model is missing among the engines.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("task {task} needs the model {model}, which no engine here serves")]
+pub struct NoEngine {
+    pub task: TaskId,
+    pub model: String,
 }
 
 /// What is left undone after a drain. Nothing is lost: the next start goes on.
@@ -118,7 +129,8 @@ pub async fn spawn(config: NodeConfig, parts: Parts) -> Result<NodeHandle, Spawn
         disabled_ms: AtomicU64::new(disabled_ms),
     });
     channels.restore().await?;
-    Ok(start(config, parts.receipt_key, Ready { listener, addr, opened, channels, cursor }))
+    let peers = Peers::new(parts.market, &config.limits)?;
+    Ok(start(config, parts.receipt_key, Ready { listener, addr, opened, channels, peers, cursor }))
 }
 
 struct Ready {
@@ -126,11 +138,12 @@ struct Ready {
     addr: SocketAddr,
     opened: Opened,
     channels: Channels,
+    peers: Peers,
     cursor: Option<EventCursor>,
 }
 
 fn start(config: NodeConfig, key: SecretKey, ready: Ready) -> NodeHandle {
-    let Ready { listener, addr, opened, channels, cursor } = ready;
+    let Ready { listener, addr, opened, channels, peers, cursor } = ready;
     let metrics = Arc::new(Metrics::default());
     let app = Arc::new(App {
         channels: channels.clone(),
@@ -140,6 +153,7 @@ fn start(config: NodeConfig, key: SecretKey, ready: Ready) -> NodeHandle {
         gate: Gate::new(&config.admission),
         metrics: metrics.clone(),
         streams: Streams::default(),
+        peers,
         limits: config.limits,
         draining: AtomicBool::new(false),
         refuse_expiring_before_ms: refuse_before(opened.boot),
@@ -148,6 +162,7 @@ fn start(config: NodeConfig, key: SecretKey, ready: Ready) -> NodeHandle {
     let server = atoma_http::serve(listener, router(app.clone()), config.limits.bounds(), stop.clone());
     tokio::spawn(follow_events(channels.clone(), cursor, stop.clone()));
     tokio::spawn(watch_streams(app.clone(), stop.clone()));
+    tokio::spawn(crate::standing::watch(channels.clone(), metrics.clone(), stop.clone()));
     let settler = Settler::new(channels, config.settle, metrics);
     match app.channels.shelf().is_disabled() {
         true => tracing::warn!(node = %config.node, %addr, "disabled on chain: settling, serving nothing"),
@@ -191,7 +206,7 @@ async fn check_node(config: &NodeConfig, parts: &Parts) -> Result<Node, SpawnErr
 }
 
 async fn offers(config: &NodeConfig, parts: &Parts) -> Result<Vec<Arc<Offer>>, SpawnError> {
-    let mut offers = Vec::with_capacity(config.tasks.len());
+    let mut offers: Vec<Arc<Offer>> = Vec::with_capacity(config.tasks.len());
     for id in &config.tasks {
         let task = parts.market.task(*id).await?.ok_or(SpawnError::UnknownTask(*id))?;
         if task.level != LEVEL {
@@ -202,11 +217,19 @@ async fn offers(config: &NodeConfig, parts: &Parts) -> Result<Vec<Arc<Offer>>, S
         let own = offers_now.iter().find(|slot| slot.node == config.node);
         let own = own.ok_or(SpawnError::NotSubscribed { node: config.node, task: *id })?;
         let (price, max_units) = (own.price, own.max_units);
-        let engine = parts.engines.iter().find(|engine| engine.model() == model).cloned();
-        let engine = engine.ok_or_else(|| SpawnError::NoEngine { task: *id, model: model.clone() })?;
+        let same = offers.iter().find(|offer| offer.model == model).map(|offer| offer.engine.clone());
+        let engine = match same {
+            Some(engine) => engine,
+            None => Arc::new(Replaceable::new(engine_for(&parts.engines, *id, &model)?)),
+        };
         offers.push(Arc::new(Offer { task: *id, level: task.level, price, max_units, model, engine }));
     }
     Ok(offers)
+}
+
+fn engine_for(engines: &[Arc<dyn Engine>], task: TaskId, model: &str) -> Result<Arc<dyn Engine>, NoEngine> {
+    let found = engines.iter().find(|engine| engine.model() == model);
+    found.cloned().ok_or_else(|| NoEngine { task, model: model.to_owned() })
 }
 
 async fn cursor(journal: &Journal) -> Result<Option<EventCursor>, JournalError> {
@@ -233,6 +256,24 @@ impl NodeHandle {
         self.app.channels.shelf().is_disabled()
     }
 
+    /// Serves with these engines from the next request on; what runs ends on the engine that began it. If the model of
+    /// a task is missing, nothing changes.
+    pub fn replace_engines(&self, engines: &[Arc<dyn Engine>]) -> Result<(), NoEngine> {
+        let offers = &self.app.channels.shelf().offers;
+        let found = offers.iter().map(|offer| engine_for(engines, offer.task, &offer.model));
+        let found = found.collect::<Result<Vec<_>, _>>()?;
+        for (offer, engine) in offers.iter().zip(found) {
+            offer.engine.replace(engine);
+        }
+        self.app.metrics.reloads.increment();
+        Ok(())
+    }
+
+    /// Counts a change of the engines that could not be taken up.
+    pub fn count_refused_reload(&self) {
+        self.app.metrics.reload_failures.increment();
+    }
+
     /// Waits until this node is disabled on chain and nothing is left to settle.
     pub async fn done(&self) {
         while !self.is_disabled() || !self.app.channels.all().is_empty() {
@@ -243,7 +284,11 @@ impl NodeHandle {
     /// Refuses new requests, lets running ones finish within the grace, settles, closes the journal.
     pub async fn drain(mut self) -> Result<(), DrainError> {
         self.app.draining.store(true, Ordering::Relaxed);
-        if !self.app.gate.idle_within(self.grace).await {
+        // Answers of other nodes come last: they are handed on as long as own ones run.
+        let idle = async {
+            self.app.gate.idle_within(self.grace).await && self.app.peers.idle_within(self.grace).await
+        };
+        if !tokio::time::timeout(self.grace, idle).await.unwrap_or(false) {
             self.cut_off().await;
         }
         self.stop.cancel();

@@ -1,7 +1,8 @@
 //! How signed messages travel over HTTP: BCS in URL-safe base64 without padding, in headers and in one
 //! SSE comment line. Shapes only; the node and the client decide what they mean.
 
-use crate::message::{Grant, Receipt, RequestAuth, Signed, Voucher};
+use crate::NodeId;
+use crate::message::{Forward, Grant, Message as _, Receipt, RequestAuth, Signed, Voucher};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
@@ -11,6 +12,14 @@ use serde::{Deserialize, Serialize};
 pub const AUTH_HEADER: &str = "x-atoma-auth";
 /// Response header with a `Signed<Receipt>`; streams carry it as a comment line instead.
 pub const RECEIPT_HEADER: &str = "x-atoma-receipt";
+/// Request header with the nodes, by [`encode_nodes`], that may answer in place of the one that is asked. It goes with a
+/// request whose `hops` is 1.
+pub const ALTERNATES_HEADER: &str = "x-atoma-alternates";
+/// Most alternates of a request.
+pub const ALTERNATES_MAX: usize = 8;
+/// Header with a `Signed<Forward>`: of the request as one node passes it on to another, and of the answer that comes of
+/// it.
+pub const FORWARD_HEADER: &str = "x-atoma-forward";
 /// What precedes the receipt in its SSE comment line, which ends with an empty line.
 pub const RECEIPT_COMMENT: &str = ": atoma-receipt ";
 /// Last SSE event of a stream; not part of what the receipt covers.
@@ -104,6 +113,30 @@ pub fn decode<T: DeserializeOwned>(text: &str) -> Result<T, DecodeError> {
     }
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| DecodeError::Base64)?;
     bcs::from_bytes(&bytes).map_err(|error| DecodeError::Bcs(error.to_string()))
+}
+
+/// Node ids in decimal between commas, at most [`ALTERNATES_MAX`].
+pub fn encode_nodes(nodes: &[NodeId]) -> String {
+    let ids = nodes.iter().take(ALTERNATES_MAX).map(NodeId::to_string);
+    ids.collect::<Vec<_>>().join(",")
+}
+
+/// Reads what [`encode_nodes`] writes; `None` if it is anything else.
+pub fn decode_nodes(text: &str) -> Option<Vec<NodeId>> {
+    let ids = text.split(',').take(ALTERNATES_MAX.saturating_add(1));
+    let nodes = ids.map(|id| id.trim().parse().map(NodeId)).collect::<Result<Vec<_>, _>>().ok()?;
+    (nodes.len() <= ALTERNATES_MAX).then_some(nodes)
+}
+
+impl Forward {
+    /// Whether it passes on just this request, which allows it, to another node.
+    pub fn is_of(&self, request: &RequestAuth) -> bool {
+        let Self { db, stack, request_hash, from, to } = self;
+        request.hops == 1
+            && from != to
+            && (db, stack, from) == (&request.db, &request.stack, &request.node)
+            && *request_hash == request.signed_hash()
+    }
 }
 
 impl Authorization {

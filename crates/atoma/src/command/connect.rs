@@ -16,7 +16,8 @@ use std::sync::Arc;
 pub(crate) async fn run(home: &Home, arguments: &Arguments) -> Result<()> {
     let wallet = arguments.payer.load(home)?;
     let chain = network::connect(home, &arguments.network).await?;
-    let policy = Policy { units: Units(arguments.units), ..Policy::default() };
+    let (units, max_price) = (Units(arguments.units), arguments.max_price);
+    let policy = arguments.choice.of(Policy { units, max_price, ahead: true, ..Policy::default() });
     let journal = home.folder("client")?.join("journal.sqlite");
     let config = ConnectConfig {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port)),

@@ -1,5 +1,6 @@
 //! `atoma dev`: a whole market on this machine.
 
+use super::model::Engines;
 use crate::cli::Dev as Arguments;
 use crate::home::{self, Home};
 use crate::market::{self, Market, MarketConfig, Ware};
@@ -45,7 +46,7 @@ async fn wares(home: &Home, engines: Option<&Path>) -> Result<Vec<Ware>> {
         return Ok(vec![Ware::chat(super::model::reference_engine(home, super::model::DEFAULT).await?)]);
     };
     let configured = EngineConfig::load_all(path)?;
-    let engines = super::model::engines(home, configured.clone()).await?;
+    let engines = Engines::none().configured(home, &configured).await?.all();
     configured.iter().zip(engines).map(|(engine, ware)| Ware::answering(engine.endpoints(), ware)).collect()
 }
 

@@ -4,14 +4,19 @@ use crate::cli::{Gateway as Arguments, GatewayDatabase, Network, Payer};
 use crate::home::Home;
 use crate::network;
 use crate::output::{self, say};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use atoma_client::market::ChainMarket;
 use atoma_gateway::config::Secret;
-use atoma_gateway::store::{Books, Limits, Store};
+use atoma_gateway::store::{Limits, Store, Who};
 use atoma_gateway::{ChainTransfers, GatewayConfig, NewKey};
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a running gateway may take to answer, which reads the chain for it.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
     match arguments {
@@ -35,27 +40,74 @@ pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
             say!("{}", created.secret);
             Ok(())
         }
+        Arguments::Account { login, id, enable, config, database } => {
+            let store = open(home, config.as_deref(), database).await?;
+            let who = id.map_or_else(|| Who::Login(login.unwrap_or_default()), Who::Id);
+            let account = store.set_account_disabled(&who, !enable).await?;
+            let account = account.context("there is no such account")?;
+            say!("account {account} is {}", if enable { "enabled" } else { "disabled" });
+            Ok(())
+        }
+        Arguments::Status { config, url, json } => {
+            let config = configuration(home, config.as_deref(), GatewayDatabase { url: None })?;
+            let url = url.unwrap_or_else(|| format!("http://{}", config.listen));
+            show(&ask_for_books(&config, &url).await?, json)
+        }
         Arguments::Books { config, database, json } => {
             let books = open(home, config.as_deref(), database).await?.books().await?;
-            show(&books, json)
+            show(&serde_json::to_value(books)?, json)
         }
     }
+}
+
+/// The books of a gateway that runs, by its operator's token.
+async fn ask_for_books(config: &GatewayConfig, url: &str) -> Result<Value> {
+    let token = config.data.join(atoma_gateway::OPERATOR_TOKEN);
+    let token = std::fs::read_to_string(&token)
+        .with_context(|| format!("{} cannot be read: has the gateway ever run here?", token.display()))?;
+    let asked = reqwest::Client::new()
+        .get(format!("{}/v1/operator/books", url.trim_end_matches('/')))
+        .bearer_auth(token.trim())
+        .timeout(STATUS_TIMEOUT)
+        .send()
+        .await;
+    let answer = asked.with_context(|| format!("no gateway answers at {url}"))?;
+    Ok(answer.error_for_status()?.json().await?)
 }
 
 async fn open(home: &Home, file: Option<&Path>, database: GatewayDatabase) -> Result<Store> {
     Ok(Store::open(&configuration(home, file, database)?.database()?).await?)
 }
 
-fn show(books: &Books, json: bool) -> Result<()> {
-    let value = serde_json::to_value(books)?;
+fn show(books: &Value, json: bool) -> Result<()> {
     if json {
-        say!("{value:#}");
+        say!("{books:#}");
         return Ok(());
     }
-    for (name, amount) in value.as_object().into_iter().flatten() {
-        say!("{:<20} {amount:>16}", name.replace('_', " "));
-    }
+    show_fields(books, "");
     Ok(())
+}
+
+/// A line for each number, sections and rows under their names.
+fn show_fields(value: &Value, indent: &str) {
+    for (name, field) in value.as_object().into_iter().flatten() {
+        let (name, deeper) = (name.replace('_', " "), format!("{indent}  "));
+        match field {
+            Value::Object(_) => {
+                say!("{indent}{name}");
+                show_fields(field, &deeper);
+            }
+            Value::Array(rows) => {
+                say!("{indent}{name}{}", if rows.is_empty() { " none" } else { "" });
+                for row in rows {
+                    say!("{deeper}-");
+                    show_fields(row, &deeper);
+                }
+            }
+            Value::Null => say!("{:<24} {:>16}", format!("{indent}{name}"), "unknown"),
+            plain => say!("{:<24} {plain:>16}", format!("{indent}{name}")),
+        }
+    }
 }
 
 /// The file's settings, or those of a gateway in the home folder.

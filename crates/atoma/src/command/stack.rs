@@ -8,15 +8,18 @@ use anyhow::{Context, Result, bail};
 use atoma_chain::ChainClient;
 use atoma_client::market::ChainMarket;
 use atoma_client::{Policy, Session, SessionConfig};
-use atoma_types::Address;
 use atoma_types::onchain::Stack;
+use atoma_types::{Address, Units};
 use std::sync::Arc;
 
 pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
     match arguments {
-        Arguments::Buy { network, payer, model, units, max_price } => {
-            let policy = Policy { units, max_price, ..Policy::default() };
+        Arguments::Buy { network, payer, model, units, max_price, choice } => {
+            let policy = choice.of(Policy { units, max_price, ..Policy::default() });
             buy(home, &network, &payer, &model, policy).await
+        }
+        Arguments::Topup { stack, network, payer, units } => {
+            top_up(home, &network, &payer, stack, units).await
         }
         Arguments::List { network, payer, json } => list(home, &network, &payer, json).await,
         Arguments::Show { stack, network, json } => {
@@ -41,6 +44,16 @@ async fn buy(home: &Home, network: &Network, payer: &Payer, model: &str, policy:
     let session = session(home, &chain, payer, policy).await?;
     let step = Step::start("buying");
     let id = session.buy(model).await?;
+    drop(step);
+    session.drain().await?;
+    show(&chain, &read(&chain, id).await?, false).await
+}
+
+async fn top_up(home: &Home, network: &Network, payer: &Payer, id: Address, units: Units) -> Result<()> {
+    let chain = network::connect(home, network).await?;
+    let session = session(home, &chain, payer, Policy::default()).await?;
+    let step = Step::start("buying");
+    session.top_up(id, units).await?;
     drop(step);
     session.drain().await?;
     show(&chain, &read(&chain, id).await?, false).await

@@ -6,6 +6,7 @@ mod contract;
 mod errors;
 mod hostile;
 mod operating;
+mod operator;
 mod wallet;
 
 use std::path::Path;

@@ -2,12 +2,12 @@
 
 use super::{Arg, Held, Step};
 use crate::call::{
-    AcquireStack, AddModel, AdminCall, Case, ClaimStep, CreateTask, DisputeCall, OpenChannel, RegisterNode,
-    RotateKey, Shown, Subscribe, Target,
+    AcquireStack, AddModel, AdminCall, Case, ClaimStep, CreateTask, DisputeCall, Grow, OpenChannel,
+    RegisterNode, RotateKey, Shown, Subscribe, Target,
 };
 use crate::client::{CLOCK, RANDOM};
 use crate::{Call, Deployment};
-use atoma_types::{Address, Amount, NodeId, Signed, Voucher};
+use atoma_types::{Address, Amount, NodeId, Signed, Units, Voucher};
 use serde::Serialize;
 
 pub(crate) struct MoveCall {
@@ -98,6 +98,7 @@ impl Call {
                 let base = || call("claim", "settle").read(db).read(on.beacon);
                 return vouchers.iter().map(|voucher| Step::Call(settle(base(), voucher))).collect();
             }
+            Self::Grow(grow) => return grow.steps(on),
             Self::TransferCoin { to, amount } => return vec![Step::SendCoin { to: *to, amount: *amount }],
             Self::HandOver { to, objects } => {
                 let others = objects.iter().map(|id| Held::Object(*id));
@@ -138,9 +139,7 @@ impl Call {
             Self::Unsubscribe { node, task } => of_offer("unsubscribe", node).pure(task).clock(),
             Self::Evict { node, task } => call("offer", "evict").write(db).pure(node).pure(task).clock(),
             Self::AcquireStack(acquire) => acquire.step(on),
-            Self::TopUp { stack, units, payment } => {
-                call("stack", "top_up").read(db).write(*stack).coin(*payment).pure(units).clock()
-            }
+            Self::TopUp { stack, units, payment } => top_up(on, *stack, *units, *payment),
             Self::OpenChannel(open) => open.step(on),
             Self::RevokeChannel { stack, node } => {
                 call("stack", "revoke_channel").write(*stack).pure(node).clock()
@@ -229,6 +228,17 @@ impl AcquireStack {
         let call = call.pure(&self.selection).pure(&self.nodes).pure(&self.max_opens);
         call.pure(&self.echelons).clock()
     }
+}
+
+impl Grow {
+    fn steps(&self, on: &Deployment) -> Vec<Step> {
+        let bought = (!self.units.is_zero()).then(|| top_up(on, self.stack, self.units, self.payment));
+        bought.into_iter().chain(self.opens.iter().map(|open| open.step(on))).map(Step::Call).collect()
+    }
+}
+
+fn top_up(on: &Deployment, stack: Address, units: Units, payment: Amount) -> MoveCall {
+    call("stack", "top_up").read(on.db).write(stack).coin(payment).pure(&units).clock()
 }
 
 impl OpenChannel {

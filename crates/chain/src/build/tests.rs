@@ -380,6 +380,14 @@ fn stack_calls() {
         words(&Call::TopUp { stack, units: Units(2), payment: Amount(6) }),
         ["split coin [06 00*7]", "stack::top_up &db &mut stack #0 [02 00*7] &clock"]
     );
+    let Call::OpenChannel(open) = open(None) else { return };
+    let opened = "stack::open_channel &db &mut stack [09 00*7] [01 00*7] [02 00*7] [03 00*7] [00] &clock";
+    let grow = |units, payment| Call::Grow(Grow { stack, units, payment, opens: vec![open.clone()] });
+    assert_eq!(words(&grow(Units::ZERO, Amount::ZERO)), [opened]);
+    assert_eq!(
+        words(&grow(Units(2), Amount(6))),
+        ["split coin [06 00*7]", "stack::top_up &db &mut stack #0 [02 00*7] &clock", opened]
+    );
 }
 
 fn shown() -> Shown {
@@ -558,6 +566,8 @@ fn calls_that_cannot_execute_are_refused_before_anything_is_reserved() {
         Call::Claim(vec![foreign]),
         Call::Claim(vec![]),
         Call::TopUp { stack: STACK, units: Units(1), payment: Amount(0) },
+        Call::Grow(Grow { stack: STACK, units: Units(1), payment: Amount(0), opens: vec![] }),
+        Call::Grow(Grow { stack: STACK, units: Units::ZERO, payment: Amount(0), opens: vec![] }),
         Call::AddCollateral { node: NodeId(9), amount: Amount(0) },
         Call::TransferCoin { to: ME, amount: Amount(0) },
         Call::TransferGas { to: ME, amount: 0 },

@@ -3,11 +3,13 @@
 use super::*;
 use crate::channel::Completion;
 use crate::ledger::TOKENS_MAX;
+use crate::market::Done;
 use atoma_types::message::Message as _;
-use atoma_types::{Price, SecretKey, Status};
+use atoma_types::{Amount, Price, SecretKey, Status};
 
 fn intent() -> Intent {
-    Intent { label: "stack/1".into(), task: TaskId(1), prepared: vec![1, 2, 3] }
+    let (kind, task, stack) = (Kind::Purchase, TaskId(1), None);
+    Intent { label: "stack/1".into(), kind, task, stack, prepared: vec![1, 2, 3] }
 }
 
 #[tokio::test]
@@ -17,7 +19,12 @@ async fn nonces_never_repeat_over_restarts() {
     let journal = Journal::open(&path).await.unwrap();
     journal.add_intent(&intent(), 5).await.unwrap();
     assert_eq!(journal.intents().await.unwrap(), vec![intent()]);
-    journal.fulfil_intent(&intent(), Address::TWO, 5).await.unwrap();
+    let done = Done { bought: Some(Address::TWO), paid: Amount(9), gas_mist: -3, ..Done::default() };
+    for _ in 0..2 {
+        journal.fulfil_intent(&intent(), &done, 5).await.unwrap();
+    }
+    let spent = Spent { paid: Amount(9), gas_mist: -3, purchases: 1, ..Spent::default() };
+    assert_eq!(journal.spent().await.unwrap(), spent);
     assert!(journal.intents().await.unwrap().is_empty());
     let first = journal.reserve_nonces(Address::TWO).await.unwrap();
     drop(journal);
@@ -33,7 +40,14 @@ const NODE: NodeId = NodeId(7);
 fn row(n: u8) -> RequestRow {
     let units: u64 = n.into();
     let bounds = Bounds { input: units, output: units + 1, unseen: units + 2 };
-    RequestRow { stack: STACK, node: NODE, request_hash: Hash32([n; 32]), max_units: Units(units), bounds }
+    RequestRow {
+        stack: STACK,
+        node: NODE,
+        request_hash: Hash32([n; 32]),
+        max_units: Units(units),
+        bounds,
+        forward_price: None,
+    }
 }
 
 fn receipt(n: u8) -> Signed<Receipt> {
@@ -72,7 +86,7 @@ async fn requests_survive_with_what_they_allow_and_refusals() {
     let history = Journal::open(&path).await.unwrap().history(STACK, NODE).await.unwrap();
     let expected = (1..=100).map(|n| {
         let RequestRow { request_hash, max_units, bounds, .. } = row(n);
-        OpenRequest { request_hash, max_units, bounds, refused: n == 9 }
+        OpenRequest { request_hash, max_units, bounds, refused: n == 9, forward_price: None }
     });
     assert_eq!(history.open, expected.collect::<Vec<_>>());
     assert_eq!(history.ended.as_deref(), Some("because"));
@@ -92,9 +106,15 @@ async fn settled_requests_are_forgotten_and_those_after_a_lost_receipt_are_open(
     let history = journal.history(STACK, NODE).await.unwrap();
     assert_eq!(history.receipts, [receipt(1), receipt(2)]);
     let RequestRow { request_hash, max_units, bounds, .. } = row(3);
-    let third = OpenRequest { request_hash, max_units, bounds, refused: false };
+    let third = OpenRequest { request_hash, max_units, bounds, refused: false, forward_price: None };
     let bounds = Bounds { input: 1, output: 2, unseen: 2 };
-    let fourth = OpenRequest { request_hash: Hash32([4; 32]), max_units: Units(3), bounds, refused: false };
+    let fourth = OpenRequest {
+        request_hash: Hash32([4; 32]),
+        max_units: Units(3),
+        bounds,
+        refused: false,
+        forward_price: None,
+    };
     assert_eq!(history.open, [third, fourth]);
 }
 
@@ -124,7 +144,7 @@ async fn whoever_waits_is_told_once_it_is_written() {
     let (told, paid) = Told::new(Completion::settled(receipt(1), Price(1)));
     journal.settled(receipt(1), Some(told));
     assert!(matches!(paid.await, Ok(Completion::Settled { .. })));
-    assert!(journal.receipt_of(STACK, NODE, row(1).request_hash).await.unwrap().is_some());
+    assert!(journal.receipt_of(STACK, row(1).request_hash).await.unwrap().is_some());
     let (told, paid) = Told::new(Completion::Unpaid { reason: "because".into() });
     journal.ended(STACK, NODE, "because".into(), vec![told]);
     assert!(matches!(paid.await, Ok(Completion::Unpaid { .. })));
@@ -157,7 +177,10 @@ async fn what_only_the_log_has_comes_back() {
         let history = journal.history(STACK, NODE).await.unwrap();
         assert_eq!((history.receipts, history.ended), (vec![receipt(1)], None));
         let RequestRow { request_hash, max_units, bounds, .. } = row(2);
-        assert_eq!(history.open, [OpenRequest { request_hash, max_units, bounds, refused: true }]);
+        assert_eq!(
+            history.open,
+            [OpenRequest { request_hash, max_units, bounds, refused: true, forward_price: None }]
+        );
     }
 }
 
@@ -167,15 +190,21 @@ async fn older_files_go_on() {
     let path = dir.path().join("journal.db");
     let journal = Journal::open(&path).await.unwrap();
     let file = Connection::open(&path).unwrap();
-    for (column, _) in ADDED {
-        file.execute_batch(&format!("ALTER TABLE requests DROP COLUMN {column}")).unwrap();
+    for (table, column, _) in ADDED {
+        file.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}")).unwrap();
     }
     let row = params![[1u8; 32], STACK.as_bytes()];
     file.execute("INSERT INTO requests VALUES (?, ?, 7, 5)", row).unwrap();
     drop((file, journal));
     let history = Journal::open(&path).await.unwrap().history(STACK, NODE).await.unwrap();
     let bounds = Bounds { input: TOKENS_MAX, output: TOKENS_MAX, unseen: TOKENS_MAX };
-    let open = OpenRequest { request_hash: Hash32([1; 32]), max_units: Units(5), bounds, refused: false };
+    let open = OpenRequest {
+        request_hash: Hash32([1; 32]),
+        max_units: Units(5),
+        bounds,
+        refused: false,
+        forward_price: None,
+    };
     assert_eq!(history.open, [open]);
 }
 

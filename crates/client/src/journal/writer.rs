@@ -4,8 +4,8 @@ use super::{JournalError, RequestRow, to_sql};
 use crate::channel::Told;
 use crate::ledger::Bounds;
 use atoma_sqlite::rusqlite::{Connection, Error, OptionalExtension as _, ToSql, TransactionBehavior, params};
-use atoma_sqlite::{Batches, Log, Logged, Queue, Record, Ticket, beside, queue};
-use atoma_types::{Address, Hash32, NodeId, Receipt, Signed, Voucher};
+use atoma_sqlite::{Batches, Log, Logged, Place, Queue, Record, Ticket, beside, queue};
+use atoma_types::{Address, Hash32, NodeId, Price, Receipt, Signed, Voucher};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fmt;
@@ -34,7 +34,17 @@ pub(super) enum Kept {
     Refused(Hash32),
     Receipt(Box<Signed<Receipt>>),
     Voucher(Box<Signed<Voucher>>),
-    Ended { stack: Address, node: NodeId, reason: String },
+    Ended {
+        stack: Address,
+        node: NodeId,
+        reason: String,
+    },
+    /// Passed on to another node, which is paid at its own price.
+    Moved {
+        request_hash: Hash32,
+        to: NodeId,
+        price: Price,
+    },
 }
 
 #[derive(Debug)]
@@ -89,6 +99,11 @@ impl Writer {
         Ok(Self { queue })
     }
 
+    /// Waits for room for one entry.
+    pub(super) async fn place(&self) -> Result<WriterPlace, JournalError> {
+        self.queue.place().await.map(WriterPlace).ok_or(JournalError::Closed)
+    }
+
     /// The entry is safe from a crash of this process when this returns.
     pub(super) async fn keep(&self, kept: Kept) -> Result<(), JournalError> {
         self.send(Entry::Kept(kept)).await.map(drop)
@@ -123,6 +138,18 @@ impl Writer {
     async fn send(&self, entry: Entry) -> Result<Ticket<Entry>, JournalError> {
         let place = self.queue.place().await.ok_or(JournalError::Closed)?;
         Ok(place.send(entry)?)
+    }
+}
+
+/// Room for one entry.
+#[derive(Debug)]
+pub(super) struct WriterPlace(Place<Entry>);
+
+impl WriterPlace {
+    /// The entry is safe from a crash of this process when this returns.
+    pub(super) fn keep(self, kept: Kept) -> Result<(), JournalError> {
+        self.0.send(Entry::Kept(kept))?;
+        Ok(())
     }
 }
 
@@ -210,7 +237,7 @@ fn write(connection: &mut Connection, batch: &[&Kept], applied: u64) -> Result<(
         match kept {
             Kept::Request(request, _) => issued.insert(request.request_hash),
             Kept::Receipt(receipt) => settled.insert(receipt.message.request_hash),
-            Kept::Refused(_) | Kept::Voucher(_) | Kept::Ended { .. } => false,
+            Kept::Refused(_) | Kept::Voucher(_) | Kept::Ended { .. } | Kept::Moved { .. } => false,
         };
     }
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -244,6 +271,7 @@ fn write(connection: &mut Connection, batch: &[&Kept], applied: u64) -> Result<(
                 "INSERT OR IGNORE INTO endings (stack, node, reason) VALUES (?, ?, ?)",
                 params![stack.as_bytes(), to_sql(node.0)?, reason],
             )?,
+            Kept::Moved { request_hash, to, price } => move_request(&tx, request_hash, *to, *price)?,
         }
     }
     run_cached(
@@ -259,7 +287,8 @@ fn insert_request(tx: &Connection, request: &RequestRow) -> Result<(), JournalEr
     run_cached(
         tx,
         "INSERT INTO requests
-         (request_hash, stack, node, max_units, input_max, output_max, unseen_max) VALUES (?, ?, ?, ?, ?, ?, ?)",
+         (request_hash, stack, node, max_units, input_max, output_max, unseen_max, forward_price)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         params![
             request.request_hash.0,
             request.stack.as_bytes(),
@@ -267,8 +296,28 @@ fn insert_request(tx: &Connection, request: &RequestRow) -> Result<(), JournalEr
             to_sql(request.max_units.0)?,
             to_sql(input)?,
             to_sql(output)?,
-            to_sql(unseen)?
+            to_sql(unseen)?,
+            request.forward_price.map(|price| to_sql(price.0)).transpose()?
         ],
+    )
+}
+
+/// The request is the other node's from now on, and goes no further.
+fn move_request(
+    tx: &Connection,
+    request_hash: &Hash32,
+    to: NodeId,
+    price: Price,
+) -> Result<(), JournalError> {
+    run_cached(
+        tx,
+        "UPDATE requests SET node = ?, forward_price = NULL WHERE request_hash = ?",
+        params![to_sql(to.0)?, request_hash.0],
+    )?;
+    run_cached(
+        tx,
+        "INSERT OR IGNORE INTO moves (request_hash, price) VALUES (?, ?)",
+        params![request_hash.0, to_sql(price.0)?],
     )
 }
 

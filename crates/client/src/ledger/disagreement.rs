@@ -14,6 +14,10 @@ pub enum Disagreement {
     UnknownRequest(Hash32),
     #[error("request {0} has two receipts")]
     TwoReceipts(Hash32),
+    #[error("the node passed request {0} on to another one and charges it, too")]
+    Forwarded(Hash32),
+    #[error("the node passed a request on against what was signed: {0}")]
+    Forward(String),
     #[error("two receipts have the count {0}")]
     TwoCounts(u64),
     #[error("the receipt has the count {count}, but at most {most} answers were asked for")]

@@ -12,11 +12,11 @@ use proptest::prelude::*;
 use std::collections::VecDeque;
 
 const WEIGHTS: UnitWeights = UnitWeights { input: 1_000, output: 2_000 };
-const MAX_UNITS: Units = Units(400);
-const BOUNDS: Bounds = Bounds { input: 200, output: 2_000, unseen: 16 };
+pub(super) const MAX_UNITS: Units = Units(400);
+pub(super) const BOUNDS: Bounds = Bounds { input: 200, output: 2_000, unseen: 16 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lie {
+pub(super) enum Lie {
     InflatedUnits,
     InflatedTokens,
     WrongTotal,
@@ -30,6 +30,8 @@ enum Lie {
     OtherKey,
     ChargedFailure,
     ZeroCount,
+    /// For a request that it passed on.
+    Doubled,
 }
 
 const LIES: [Lie; 13] = [
@@ -49,23 +51,27 @@ const LIES: [Lie; 13] = [
 ];
 
 /// A node's books, and the truth about them.
-struct Node {
+pub(super) struct Node {
     key: SecretKey,
-    terms: Terms,
+    pub(super) terms: Terms,
     transcript: Transcript,
-    total: Units,
+    pub(super) total: Units,
     /// Units and root after each honest record.
-    truth: Vec<(Units, Hash32)>,
+    pub(super) truth: Vec<(Units, Hash32)>,
     last: Option<Receipt>,
 }
 
 impl Node {
     fn new(granted: u64) -> Self {
-        let key = SecretKey::from_seed([9; 32]);
+        Self::of(4, granted)
+    }
+
+    pub(super) fn of(id: u8, granted: u64) -> Self {
+        let key = SecretKey::from_seed([5 + id; 32]);
         let terms = Terms {
             db: Address::TWO,
             stack: Address::THREE,
-            node: NodeId(4),
+            node: NodeId(id.into()),
             receipt_key: key.public_key(),
             weights: WEIGHTS,
             price: Price(3),
@@ -79,7 +85,7 @@ impl Node {
         receipt.sign(&self.key)
     }
 
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         request_hash: Hash32,
         status: Status,
@@ -154,17 +160,17 @@ impl Node {
                 receipt.total_units = Units(self.total.0 + 1);
             }
             Lie::ZeroCount => receipt.count = 0,
-            Lie::WrongRoot | Lie::OtherKey => {}
+            Lie::WrongRoot | Lie::OtherKey | Lie::Doubled => {}
         }
     }
 }
 
-fn response_of(request_hash: Hash32) -> Hash32 {
+pub(super) fn response_of(request_hash: Hash32) -> Hash32 {
     Hash32::of(request_hash.as_bytes())
 }
 
 /// Whatever happened, a voucher covers nothing but what was honestly answered.
-fn audit(ledger: &Ledger, node: &Node) -> Option<Voucher> {
+pub(super) fn audit(ledger: &Ledger, node: &Node) -> Option<Voucher> {
     let voucher = ledger.voucher()?;
     let (units, root) = node.truth[usize::try_from(voucher.count).unwrap() - 1];
     assert_eq!((voucher.units, voucher.root), (units, root));
@@ -268,7 +274,7 @@ impl World {
         assert!(self.ledger.in_flight() <= self.ledger.window());
         let request = Hash32::of(&self.next.to_le_bytes());
         self.next += 1;
-        self.ledger.issue(request, MAX_UNITS, BOUNDS);
+        self.ledger.issue(request, MAX_UNITS, BOUNDS, None);
         self.asked.push(request);
         self.unfinished.push(request);
     }
@@ -283,6 +289,7 @@ impl World {
             max_units: MAX_UNITS,
             bounds: issued.bounds,
             refused: issued.outcome == Some(Outcome::Refused),
+            forward_price: issued.forward_price,
         });
         let open: Vec<_> = open.collect();
         let count = self.ledger.count();
@@ -308,7 +315,7 @@ impl World {
     }
 }
 
-fn take<T>(from: &mut Vec<T>, which: usize) -> Option<T> {
+pub(super) fn take<T>(from: &mut Vec<T>, which: usize) -> Option<T> {
     if from.is_empty() { None } else { Some(from.swap_remove(which % from.len())) }
 }
 
@@ -444,7 +451,7 @@ fn no_receipt_claims_more_tokens_than_its_request_allows() {
         let mut world = World::new();
         world.ledger.reserve(Units(1_000)).unwrap();
         let request = Hash32::of(b"request");
-        world.ledger.issue(request, Units(1_000), bounds);
+        world.ledger.issue(request, Units(1_000), bounds, None);
         world.ledger.finish(request, Outcome::Unwitnessed).unwrap();
         let receipt = world.node.answer(request, status, input, output, None);
         world.ledger.absorb(&receipt).map(|settled| settled.len())

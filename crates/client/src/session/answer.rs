@@ -23,6 +23,8 @@ use tokio::sync::oneshot;
 pub const NODE_HEADER: HeaderName = HeaderName::from_static("x-atoma-node");
 /// Response header that names the stack which paid.
 pub const STACK_HEADER: HeaderName = HeaderName::from_static("x-atoma-stack");
+/// Response header that names the node which passed the request on to the one that answered.
+pub const FORWARDED_BY_HEADER: HeaderName = HeaderName::from_static("x-atoma-forwarded-by");
 /// How long what was on the way when the user hung up is read: at least, then until nothing comes for a
 /// moment, and at most.
 const HANG_UP_MIN: Duration = Duration::from_millis(200);
@@ -33,7 +35,10 @@ const HANG_UP_MAX: Duration = Duration::from_secs(2);
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
+    /// Who answered.
     pub node: NodeId,
+    /// Who was asked, if that is another one.
+    pub forwarded_by: Option<NodeId>,
     pub stack: Address,
     pub body: AnswerBody,
     /// Tells how it was paid; `None` if nothing is to be paid, or if it was asked for with a note.
@@ -57,7 +62,14 @@ impl Answer {
     pub(super) fn whole(status: StatusCode, upstream: &HeaderMap, identity: &Identity, body: Bytes) -> Self {
         let headers = passed_on(upstream, identity);
         let Identity { node, stack, .. } = *identity;
-        Self { status, headers, node, stack, body: AnswerBody::Whole(body), completion: None }
+        let body = AnswerBody::Whole(body);
+        Self { status, headers, node, forwarded_by: None, stack, body, completion: None }
+    }
+
+    /// It was asked of another node, which passed it on.
+    pub(super) fn forwarded_by(mut self, node: NodeId) -> Self {
+        self.headers.insert(FORWARDED_BY_HEADER, HeaderValue::from(node.0));
+        Self { forwarded_by: Some(node), ..self }
     }
 
     /// A refusal in our own words.
@@ -75,7 +87,8 @@ impl Answer {
     ) -> Self {
         let headers = passed_on(upstream, identity);
         let Identity { node, stack, .. } = *identity;
-        Self { status, headers, node, stack, body: AnswerBody::Stream(stream), completion: None }
+        let body = AnswerBody::Stream(stream);
+        Self { status, headers, node, forwarded_by: None, stack, body, completion: None }
     }
 
     /// As an HTTP response.
@@ -125,6 +138,8 @@ struct Reading {
     bytes: u64,
     upstream: BoxStream<'static, reqwest::Result<Bytes>>,
     scanner: Scanner,
+    /// Whether another node was asked.
+    is_taken_over: bool,
     /// Taken when the answer is accounted for.
     slot: Option<Slot>,
 }
@@ -142,7 +157,12 @@ impl Reading {
                     let seen = Outcome::Complete { response_hash: found.response_hash, tokens };
                     let (time, now) = (self.began.elapsed(), Instant::now());
                     slot.channel().standing().streamed(self.bytes, time, now);
-                    slot.complete(seen, &found.receipt).map_err(|reason| (found.at, reason))
+                    let channel = Arc::clone(slot.channel());
+                    let completed = slot.complete(seen, &found.receipt);
+                    if self.is_taken_over && completed.is_ok() {
+                        self.inner.acknowledge_soon(channel);
+                    }
+                    completed.map_err(|reason| (found.at, reason))
                 }
                 None => Err((found.at, Disagreement::AfterReceipt)),
             },
@@ -197,6 +217,7 @@ impl AnswerStream {
         inner: Arc<Inner>,
         upstream: BoxStream<'static, reqwest::Result<Bytes>>,
         slot: Slot,
+        is_taken_over: bool,
     ) -> Result<Self, ApiError> {
         let reading = Reading {
             inner,
@@ -204,6 +225,7 @@ impl AnswerStream {
             bytes: 0,
             upstream,
             scanner: Scanner::default(),
+            is_taken_over,
             slot: Some(slot),
         };
         // Whoever stops waiting here hangs up.

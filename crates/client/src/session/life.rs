@@ -1,11 +1,13 @@
 //! A stack from purchase to refund, for people: buy, show, close, refund.
 
+use super::pay::{About, new_label};
 use super::pool::Pool;
 use super::{Inner, Session};
 use crate::ApiError;
-use crate::channel::{Channel, Summary, lock};
-use crate::journal::{JournalError, StackState};
+use crate::channel::{Channel, Identity, Summary, lock};
+use crate::journal::{Intent, JournalError, Kind, StackState};
 use crate::market::MarketError;
+use atoma_chain::Call;
 use atoma_types::onchain::Stack;
 use atoma_types::{Address, NodeId, TaskId, Units};
 use serde::Serialize;
@@ -27,6 +29,8 @@ pub enum LifeError {
     Unknown(Address),
     #[error("stack {stack} can be refunded in {seconds} s")]
     TooEarly { stack: Address, seconds: u64 },
+    #[error("stack {0} is closing: buy another one")]
+    Closing(Address),
     #[error("stack {0} was not asked to close and has not expired: close it first")]
     NotClosing(Address),
 }
@@ -60,7 +64,23 @@ impl Session {
         let task = self.inner.task_for(model, None).await.map_err(LifeError::Model)?;
         let pool = self.inner.pool(task.id);
         let _one = pool.buying.acquire().await.map_err(|_| MarketError::Refused("shutting down".into()))?;
-        Ok(self.inner.buy(task.id).await?)
+        if let Some(stack) = self.inner.finish_purchases(task.id).await? {
+            return Ok(stack);
+        }
+        Ok(self.inner.buy(&pool, None).await?)
+    }
+
+    /// Buys more units for an open stack, at its own terms, and grants them.
+    pub async fn top_up(&self, stack: Address, units: Units) -> Result<(), LifeError> {
+        let rows = self.inner.journal.stacks().await?;
+        let row = rows.iter().find(|row| row.stack == stack).ok_or(LifeError::Unknown(stack))?;
+        if row.state != StackState::Open {
+            return Err(LifeError::Closing(stack));
+        }
+        let pool = self.inner.pool(row.task);
+        let _one = pool.buying.acquire().await.map_err(|_| MarketError::Refused("shutting down".into()))?;
+        self.inner.finish_purchases(row.task).await?;
+        Ok(self.inner.top_up(row, units).await?)
     }
 
     /// Every stack in the journal that was not refunded, in the order of purchase.
@@ -137,13 +157,14 @@ impl Inner {
         let on_chain = self.market.stack(stack).await?.ok_or(LifeError::Unknown(stack))?;
         let now = self.market.now_ms().await?;
         if on_chain.close_requested_ms == 0 && now < on_chain.expires_ms {
-            let requested = self.market.request_close(stack).await;
+            let requested = self.end(Kind::Close, stack, Call::RequestClose { stack }).await;
             let on_chain = self.market.stack(stack).await?.ok_or(LifeError::Unknown(stack))?;
             if on_chain.close_requested_ms == 0 {
                 requested?;
             }
         }
         self.journal.set_stack_state(stack, StackState::Closing).await?;
+        self.pools().iter().for_each(|pool| pool.leave(stack));
         let on_chain = self.market.stack(stack).await?.ok_or(LifeError::Unknown(stack))?;
         Ok(on_chain.settle_until_ms())
     }
@@ -159,9 +180,22 @@ impl Inner {
                 let seconds = from.saturating_sub(now).saturating_add(1).div_ceil(1_000);
                 return Err(LifeError::TooEarly { stack, seconds });
             }
-            self.market.refund(stack).await?;
+            self.end(Kind::Refund, stack, Call::Refund { stack }).await?;
         }
         Ok(self.forget(stack).await?)
+    }
+
+    /// Closes or refunds, unless a transaction of before that does so is still on its way.
+    async fn end(&self, kind: Kind, stack: Address, call: Call) -> Result<(), LifeError> {
+        let before = |intent: &Intent| intent.kind == kind && intent.stack == Some(stack);
+        if self.journal.intents().await?.iter().any(before) {
+            return Ok(self.finish(before).await?);
+        }
+        let rows = self.journal.stacks().await?;
+        let task = rows.iter().find(|row| row.stack == stack).map_or(TaskId(0), |row| row.task);
+        let about = About { kind, task, stack: Some(stack) };
+        self.transact(about, &new_label(kind.as_str())?, call).await?;
+        Ok(())
     }
 
     /// The stack is gone from the chain.
@@ -202,11 +236,26 @@ impl Inner {
             let idle = summary.in_flight == 0;
             summary.ended.is_some()
                 || (idle && summary.closing)
-                || (idle && left < Units(SPENT_BELOW_UNITS))
+                || (idle && left < Units(SPENT_BELOW_UNITS) && !self.may_grow(channel))
                 || (idle && self.clock.now_ms() >= channel.identity().ends_ms)
         };
         let channels = self.channels_of(stack);
-        !channels.is_empty() && channels.iter().all(over)
+        let ends_ms = self.pools().iter().find_map(|pool| pool.stack(stack)).map(|stack| stack.ends_ms());
+        let is_over = ends_ms.is_some_and(|ends_ms| self.clock.now_ms() >= ends_ms);
+        is_over && channels.iter().all(|one| one.in_flight() == 0)
+            || !channels.is_empty() && channels.iter().all(over)
+    }
+
+    /// Whether a channel without units may still be given some.
+    fn may_grow(&self, channel: &Channel) -> bool {
+        let Identity { stack, task, .. } = *channel.identity();
+        let pool = self.pool(task);
+        self.policy.ahead
+            && pool.is_wanted(self.policy.supply.idle)
+            && pool.stack(stack).is_some_and(|stack| {
+                let room = self.holding(&stack, None);
+                room.may_top_up && room.channels.iter().any(|part| part.granted < part.most)
+            })
     }
 
     pub(super) fn channels_of(&self, stack: Address) -> Vec<Arc<Channel>> {

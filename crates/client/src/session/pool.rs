@@ -1,12 +1,16 @@
 //! The channels that can answer for one task, and choosing among them.
 
+use super::buy::Need;
+use super::demand::Demand;
 use super::{ChainClock, Inner, Quote};
 use crate::ApiError;
 use crate::channel::{Channel, Slot, lock};
 use crate::ledger::Blocked;
 use crate::market::MarketError;
 use crate::route::{Health, Sort};
+use atoma_types::onchain::Stack;
 use atoma_types::{Address, Hash32, NodeId, Price, TaskId, Units};
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,17 +19,29 @@ use tokio::sync::{Notify, Semaphore};
 /// A waiting request looks again at least this often, should a place have gone to one that cannot use it.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// A stack that ends within this time is not used for new requests.
-const END_MARGIN_MS: u64 = 90_000;
+pub(super) const END_MARGIN_MS: u64 = 90_000;
 
 /// The channels of one task.
 pub(super) struct Pool {
     pub(super) task: TaskId,
     channels: Mutex<Arc<Vec<Arc<Channel>>>>,
     pub(super) freed: Arc<Notify>,
+    /// The open stacks as they were when last read, which is after each change that this session made.
+    stacks: Mutex<HashMap<Address, Arc<Stack>>>,
+    demand: Mutex<Demand>,
+    /// Units that were used of stacks that are gone.
+    gone: Mutex<Units>,
     /// One purchase at a time.
     pub(super) buying: Arc<Semaphore>,
-    failure: Mutex<Option<(Instant, MarketError)>>,
+    failure: Mutex<Option<Failure>>,
     clock: Arc<ChainClock>,
+}
+
+/// Why a purchase came to nothing, and when.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) at: Instant,
+    pub(super) error: MarketError,
 }
 
 impl Pool {
@@ -34,6 +50,9 @@ impl Pool {
             task,
             channels: Mutex::default(),
             freed: Arc::new(Notify::new()),
+            stacks: Mutex::default(),
+            demand: Mutex::default(),
+            gone: Mutex::default(),
             buying: Arc::new(Semaphore::new(1)),
             failure: Mutex::new(None),
             clock,
@@ -57,9 +76,64 @@ impl Pool {
     }
 
     pub(super) fn remove(&self, stack: Address) {
+        lock(&self.stacks).remove(&stack);
         let mut channels = lock(&self.channels);
-        let left = channels.iter().filter(|channel| channel.identity().stack != stack).cloned().collect();
+        let (over, left): (Vec<_>, Vec<_>) =
+            channels.iter().cloned().partition(|channel| channel.identity().stack == stack);
+        let used = over.iter().fold(0, |sum: u64, one| sum.saturating_add(one.summary().total_units.0));
         *channels = Arc::new(left);
+        drop(channels);
+        let mut gone = lock(&self.gone);
+        gone.0 = gone.0.saturating_add(used);
+    }
+
+    /// What the chain says of an open stack now.
+    pub(super) fn set_stack(&self, stack: Stack) {
+        lock(&self.stacks).insert(stack.id, Arc::new(stack));
+    }
+
+    /// It is closing: nothing more is bought for it.
+    pub(super) fn leave(&self, stack: Address) {
+        lock(&self.stacks).remove(&stack);
+    }
+
+    pub(super) fn stack(&self, id: Address) -> Option<Arc<Stack>> {
+        lock(&self.stacks).get(&id).cloned()
+    }
+
+    pub(super) fn stacks(&self) -> Vec<Arc<Stack>> {
+        lock(&self.stacks).values().cloned().collect()
+    }
+
+    /// Looks at what was used since the last look.
+    pub(super) fn observe(&self, average: Duration, now: Instant) {
+        let mut sums = (*lock(&self.gone), Units::ZERO);
+        for channel in self.channels().iter() {
+            let summary = channel.summary();
+            let free = summary.granted.saturating_sub(summary.total_units);
+            sums.0.0 = sums.0.0.saturating_add(summary.total_units.0);
+            sums.1.0 = sums.1.0.saturating_add(free.saturating_sub(summary.units_free).0);
+        }
+        lock(&self.demand).observe(sums.0, sums.1, average, now);
+    }
+
+    /// It is wanted, whether it was used yet or not.
+    pub(super) fn want(&self) {
+        lock(&self.demand).want(Instant::now());
+    }
+
+    pub(super) fn is_wanted(&self, idle: Duration) -> bool {
+        lock(&self.demand).is_wanted(idle, Instant::now())
+    }
+
+    /// Units that last so long at the present rate.
+    pub(super) fn units_for(&self, horizon: Duration) -> Units {
+        lock(&self.demand).units_for(horizon)
+    }
+
+    /// Thousandths of a unit per second.
+    pub(super) fn rate(&self) -> u64 {
+        lock(&self.demand).rate()
     }
 
     /// Whether new requests can use it, as far as stack and channel go.
@@ -70,12 +144,15 @@ impl Pool {
             && self.clock.now_ms().saturating_add(END_MARGIN_MS) < channel.identity().ends_ms
     }
 
-    /// Units of the largest usable channel, and the highest price among them.
+    /// Units of the largest stack with a usable channel, and the highest price among them.
     pub(super) fn limits(&self) -> Option<(Units, Price)> {
         let channels = self.channels();
         let usable = || channels.iter().filter(|channel| self.is_usable(channel));
-        let units = usable().map(|channel| channel.summary().granted).max()?;
-        Some((units, usable().map(|channel| channel.price()).max()?))
+        let total = |channel: &Arc<Channel>| {
+            let stack = self.stack(channel.identity().stack);
+            stack.map_or(channel.summary().granted, |stack| stack.total_units)
+        };
+        Some((usable().map(total).max()?, usable().map(|channel| channel.price()).max()?))
     }
 
     /// A place for a quoted request at a channel that its route allows, that was not tried yet and that costs no more
@@ -105,24 +182,45 @@ impl Pool {
         Err(shortage)
     }
 
-    /// Channels that new requests can use, with room left above the low-water mark.
-    pub(super) fn well_stocked(&self, low_water_permille: u64) -> usize {
-        let full = |channel: &&Arc<Channel>| {
-            let summary = channel.summary();
-            let low = u128::from(summary.granted.0) * u128::from(low_water_permille) / 1_000;
-            u128::from(summary.granted.saturating_sub(summary.total_units).0) > low
+    /// Units that new requests can use of a stack, those not granted yet included.
+    pub(super) fn left(&self, stack: &Stack) -> Units {
+        let channels = self.channels();
+        let of_stack = channels.iter().filter(|channel| channel.identity().stack == stack.id);
+        let usable: Vec<_> =
+            of_stack.filter(|channel| self.is_usable(channel)).map(|channel| channel.summary()).collect();
+        if usable.is_empty() {
+            return Units::ZERO;
+        }
+        let ungranted = stack.total_units.saturating_sub(stack.granted_units).0;
+        Units(
+            usable.iter().fold(ungranted, |sum, one| {
+                sum.saturating_add(one.granted.saturating_sub(one.total_units).0)
+            }),
+        )
+    }
+
+    /// Stacks that new requests can use, with no less left than the low-water mark of what each should have.
+    pub(super) fn well_stocked(&self, share: Units, low_water_permille: u64) -> usize {
+        let full = |stack: &&Arc<Stack>| {
+            let of = u128::from(share.min(stack.total_units).0);
+            u128::from(self.left(stack).0) * 1_000 >= of * u128::from(low_water_permille)
         };
-        self.channels().iter().filter(|channel| self.is_usable(channel)).filter(full).count()
+        self.stacks().iter().filter(full).count()
     }
 
     pub(super) fn set_failure(&self, error: Option<MarketError>) {
-        *lock(&self.failure) = error.map(|error| (Instant::now(), error));
+        *lock(&self.failure) = error.map(|error| Failure { at: Instant::now(), error });
         self.freed.notify_waiters();
     }
 
+    /// Why the last purchase failed, unless a later one succeeded.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        lock(&self.failure).clone()
+    }
+
     /// Why a purchase failed since `since`.
-    pub(super) fn failure_since(&self, since: Instant) -> Option<MarketError> {
-        lock(&self.failure).as_ref().filter(|(at, _)| *at >= since).map(|(_, error)| error.clone())
+    fn failure_since(&self, since: Instant) -> Option<MarketError> {
+        self.failure().filter(|failure| failure.at >= since).map(|failure| failure.error)
     }
 }
 
@@ -257,7 +355,7 @@ impl Inner {
                     if !tried.is_empty() && asked_all {
                         return Err(ApiError::bad_gateway("every node failed"));
                     }
-                    self.buy_in_background(pool);
+                    self.make_room(pool, Need::of(quote));
                     true
                 }
             };

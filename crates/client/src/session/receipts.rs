@@ -7,11 +7,12 @@ use crate::channel::{Channel, Completion, Sent, Told};
 use crate::journal::JournalError;
 use crate::ledger::Disagreement;
 use atoma_types::wire;
-use atoma_types::{Hash32, Receipt, Signed};
+use atoma_types::{Forward, Hash32, Receipt, Signed};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,15 @@ const PAGES_MAX: usize = 4;
 #[derive(Deserialize)]
 struct Page {
     receipts: Vec<String>,
+    #[serde(default)]
+    forwards: Vec<String>,
+}
+
+/// What a node gives when asked for receipts.
+struct Given {
+    receipts: Vec<Signed<Receipt>>,
+    /// For those of other nodes' requests.
+    forwards: Vec<Signed<Forward>>,
 }
 
 impl Inner {
@@ -73,18 +83,18 @@ impl Inner {
         self: &Arc<Self>,
         sent: &Sent,
     ) -> Result<oneshot::Receiver<Completion>, JournalError> {
+        // Where it was sent, or where it was passed on to: it moves once, and may do so meanwhile.
         let channels = self.channels_of(sent.stack);
-        let channel = channels.into_iter().find(|channel| channel.identity().node == sent.node);
-        if let Some(channel) = channel
-            && let Some(paid) = channel.wait_for(sent.request_hash)
-        {
-            self.seek_receipt(channel, Some(sent.request_hash));
-            return Ok(paid);
+        for channel in channels.iter().chain(&channels) {
+            if let Some(paid) = channel.wait_for(sent.request_hash) {
+                self.seek_receipt(Arc::clone(channel), Some(sent.request_hash));
+                return Ok(paid);
+            }
         }
         // It is not open any more: if it was settled, its receipt is on its way to the journal at the latest.
         self.journal.flush().await?;
-        let completion = match self.journal.receipt_of(sent.stack, sent.node, sent.request_hash).await? {
-            Some(receipt) => Completion::settled(receipt, sent.price),
+        let completion = match self.journal.receipt_of(sent.stack, sent.request_hash).await? {
+            Some((receipt, price)) => Completion::settled(receipt, price.unwrap_or(sent.price)),
             None => Completion::Unpaid { reason: "nothing is owed for it".into() },
         };
         let (told, paid) = Told::new(completion);
@@ -99,6 +109,9 @@ impl Inner {
                 return;
             }
             self.catch_up(channel).await;
+            if channel.may_move(request_hash) {
+                self.catch_up_others(channel).await;
+            }
             if !channel.is_open(request_hash) {
                 return;
             }
@@ -110,11 +123,14 @@ impl Inner {
         for _ in 0..PAGES_MAX {
             let before = channel.summary().count;
             let from = before.saturating_add(1);
-            let Some(receipts) = self.fetch_receipts(channel, from).await else { return false };
-            for receipt in &receipts {
-                if channel.absorb(receipt).is_err() {
-                    return false;
-                }
+            let Some(Given { receipts, forwards }) = self.fetch_receipts(channel, from).await else {
+                return false;
+            };
+            for forward in &forwards {
+                self.learn_forward(channel, forward).await;
+            }
+            if receipts.iter().any(|receipt| self.take_receipt(channel, receipt).is_err()) {
+                return false;
             }
             if receipts.is_empty() || channel.summary().count == before {
                 return receipts.is_empty();
@@ -127,14 +143,16 @@ impl Inner {
     /// written off: a receipt that charges it later is a lie.
     async fn recover(&self, channel: &Channel) {
         let overdue = channel.overdue();
-        if self.catch_up(channel).await {
+        let known = self.catch_up(channel).await;
+        let elsewhere = !channel.may_move_any() || self.catch_up_others(channel).await;
+        if known && elsewhere {
             for request_hash in &overdue {
                 channel.write_off(request_hash).await;
             }
         }
     }
 
-    async fn fetch_receipts(&self, channel: &Channel, from: u64) -> Option<Vec<Signed<Receipt>>> {
+    async fn fetch_receipts(&self, channel: &Channel, from: u64) -> Option<Given> {
         let identity = channel.identity();
         let url = format!("{}/v1/receipts?stack={}&from={from}", self.endpoint(channel)?, identity.stack);
         let response = self.http.get(url).timeout(CALL_TIMEOUT).send().await.ok()?;
@@ -142,7 +160,7 @@ impl Inner {
             return None;
         }
         let page: Page = serde_json::from_slice(&read(response, PAGE_MAX).await.ok()?).ok()?;
-        page.receipts.iter().map(|text| wire::decode(text).ok()).collect()
+        Some(Given { receipts: decoded(&page.receipts)?, forwards: decoded(&page.forwards)? })
     }
 
     /// Hands the node the newest voucher, without a request.
@@ -183,10 +201,15 @@ impl Inner {
     }
 }
 
+fn decoded<T: DeserializeOwned>(texts: &[String]) -> Option<Vec<T>> {
+    texts.iter().map(|text| wire::decode(text).ok()).collect()
+}
+
 /// Fetches receipts that others wait for, acknowledges on idle channels, reads the catalog again, and buys ahead, until the session stops.
 pub(super) async fn keep(inner: Weak<Inner>, stopping: CancellationToken) {
     let mut ticks = tokio::time::interval(KEEP_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut supplied = Instant::now();
     for look in 0u64.. {
         tokio::select! {
             () = stopping.cancelled() => return,
@@ -195,16 +218,18 @@ pub(super) async fn keep(inner: Weak<Inner>, stopping: CancellationToken) {
         let Some(inner) = inner.upgrade() else { return };
         inner.fresh_catalog(CATALOG_LIFE).await;
         inner.read_chain_clock().await;
+        inner.ask_contexts();
         if inner.policy.tidy
             && look % TIDY_EVERY == 0
             && let Err(error) = inner.tidy().await
         {
             tracing::warn!(%error, "cannot tidy up");
         }
+        if supplied.elapsed() >= inner.policy.supply.refresh {
+            supplied = Instant::now();
+            inner.supply();
+        }
         for pool in inner.pools() {
-            if !pool.channels().is_empty() {
-                inner.restock(&pool);
-            }
             for channel in pool.channels().iter() {
                 if channel.summary().has_gap {
                     inner.catch_up(channel).await;

@@ -11,7 +11,9 @@ use crate::request::Endpoint;
 use crate::stream::tokens_in_json;
 use atoma_types::message::{AUTH_LIFE_MS, Message as _};
 use atoma_types::onchain::Stack;
-use atoma_types::wire::{self, AUTH_HEADER, Authorization, RECEIPT_HEADER};
+use atoma_types::wire::{
+    self, ALTERNATES_HEADER, AUTH_HEADER, Authorization, FORWARD_HEADER, RECEIPT_HEADER,
+};
 use atoma_types::{Address, Hash32, NodeId, Receipt, RequestAuth, Signed};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
@@ -21,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// Longest answer that is not streamed.
 const ANSWER_MAX: usize = 32 * 1024 * 1024;
+/// How long a node that passed a request on is asked for nothing.
+const PASSED_ON_REST: Duration = Duration::from_secs(1);
 
 /// A request that may be sent to several nodes in turn.
 pub(super) struct Request<'a> {
@@ -41,7 +45,7 @@ impl Request<'_> {
 }
 
 /// Why a node gave no answer.
-enum Failure {
+pub(super) enum Failure {
     /// The request itself is at fault: the node's answer is the user's.
     Final(Box<Answer>),
     /// The node was told what it missed, or told us: ask it again.
@@ -81,16 +85,18 @@ impl Inner {
                 Ok(slot) => slot,
                 Err(error) => return Err(last.unwrap_or(error)),
             };
-            self.restock(&pool);
             let (channel, began) = (Arc::clone(slot.channel()), Instant::now());
-            let sent = self.send(request, slot).await;
+            let sent = self.send(request, quote, slot).await;
             let now = Instant::now();
             if sent.is_err() {
                 channel.voucher_lost();
             }
             match sent {
                 Ok(answer) => {
-                    channel.standing().succeeded(now.duration_since(began), now);
+                    if answer.forwarded_by.is_some() {
+                        channel.standing().busy(PASSED_ON_REST, now);
+                    }
+                    self.standing(answer.node).succeeded(now.duration_since(began), now);
                     return Ok(answer);
                 }
                 Err(Failure::Again(error)) if !repeated => {
@@ -112,7 +118,7 @@ impl Inner {
                         Failure::Ours(error) => return Err(last.unwrap_or(error)),
                     };
                     tried.push((channel.identity().stack, channel.identity().node));
-                    tracing::debug!(node = %channel.identity().node, %error, "asking another node");
+                    tracing::debug!(node = %channel.identity().node, code = error.code, "asking another node");
                     last = Some(error);
                 }
             }
@@ -120,18 +126,25 @@ impl Inner {
         Err(last.unwrap_or_else(|| ApiError::bad_gateway("no node answered")))
     }
 
-    async fn send(self: &Arc<Self>, request: &Request<'_>, mut slot: Slot) -> Result<Answer, Failure> {
+    async fn send(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        quote: &Quote,
+        mut slot: Slot,
+    ) -> Result<Answer, Failure> {
         let channel = Arc::clone(slot.channel());
         let identity = channel.identity();
         let catalog = self.catalog();
         let node = catalog
             .node(identity.node)
             .ok_or_else(|| Failure::Elsewhere(ApiError::bad_gateway("the node left the market")))?;
+        let alternates = self.alternates(&channel, quote, slot.max_units());
+        let forward_price = (!alternates.is_empty()).then_some(quote.max_price);
         let auth = RequestAuth {
             db: self.market.db(),
             stack: identity.stack,
             node: identity.node,
-            hops: 0,
+            hops: u8::from(forward_price.is_some()),
             nonce: channel.next_nonce().await?,
             body_hash: request.body_hash,
             max_units: slot.max_units(),
@@ -139,7 +152,7 @@ impl Inner {
         };
         let request_hash = auth.signed_hash();
         let sent = Sent { stack: identity.stack, node: identity.node, request_hash, price: channel.price() };
-        let (row, paid) = slot.issue(request_hash, request.bounds);
+        let (row, paid) = slot.issue(request_hash, request.bounds, forward_price);
         let voucher = channel.voucher_along();
         // All must be written before the request is sent; they share the wait.
         let (kept, noted) =
@@ -149,29 +162,47 @@ impl Inner {
             return Err(error);
         }
         let vouched = voucher.as_ref().map_or(0, |voucher| voucher.message.count);
-        let authorization = Authorization { auth: auth.sign(channel.key()), voucher, grants: Vec::new() };
+        let authorization =
+            Authorization { auth: auth.sign(channel.key()), voucher, grants: channel.newer_grant() };
         let url = format!("{}{}", node.endpoint.trim_end_matches('/'), request.endpoint.path());
-        let sent = self
+        let mut post = self
             .http
             .post(url)
             .header(AUTH_HEADER, wire::encode(&authorization))
             .header(header::CONTENT_TYPE, "application/json")
-            .body(request.body.clone())
-            .send()
-            .await;
-        let response = match sent {
+            .body(request.body.clone());
+        if !alternates.is_empty() {
+            post = post.header(ALTERNATES_HEADER, wire::encode_nodes(&alternates));
+        }
+        let response = match post.send().await {
             Ok(response) => response,
             Err(error) => return Err(self.lost(request, slot, &error).await),
         };
+        let (slot, passed_on_by) = self.follow(slot, response.headers()).await?;
         if !response.status().is_success() {
+            if passed_on_by.is_some() && !response.headers().contains_key(RECEIPT_HEADER) {
+                // Nobody knows here what the other node did.
+                self.seek_receipt(Arc::clone(slot.channel()), slot.leave(request.broken_off()));
+                return Err(Failure::Elsewhere(ApiError::bad_gateway("the request was passed on and lost")));
+            }
             return Err(self.refused(response, slot).await);
         }
-        channel.set_acknowledged(vouched);
-        if is_event_stream(response.headers()) {
-            self.streamed(response, slot).await
-        } else {
-            self.whole(request, response, slot).await
+        match passed_on_by {
+            None => {
+                channel.set_acknowledged(vouched);
+                channel.grant_arrived();
+            }
+            Some(_) => channel.voucher_lost(),
         }
+        let answer = if is_event_stream(response.headers()) {
+            self.streamed(response, slot).await?
+        } else {
+            self.whole(request, response, slot).await?
+        };
+        Ok(match passed_on_by {
+            Some(node) => answer.forwarded_by(node),
+            None => answer,
+        })
     }
 
     /// No answer at all: the node may still have served.
@@ -210,14 +241,19 @@ impl Inner {
         };
         checked.map_err(|reason| Failure::Elsewhere(disagreed(&reason)))?;
         let body = body.map_err(Failure::Elsewhere)?;
+        if headers.contains_key(FORWARD_HEADER) {
+            self.acknowledge_soon(Arc::clone(&channel));
+        }
         Ok(Answer::whole(status, &headers, channel.identity(), body))
     }
 
     async fn streamed(self: &Arc<Self>, response: reqwest::Response, slot: Slot) -> Result<Answer, Failure> {
         let (status, headers) = (response.status(), response.headers().clone());
         let identity = slot.channel().identity().clone();
+        let is_taken_over = headers.contains_key(FORWARD_HEADER);
         // Nothing was passed on before the first bytes: until then another node can be asked.
-        let stream = AnswerStream::begin(Arc::clone(self), response.bytes_stream().boxed(), slot);
+        let bytes = response.bytes_stream().boxed();
+        let stream = AnswerStream::begin(Arc::clone(self), bytes, slot, is_taken_over);
         let stream = stream.await.map_err(Failure::Elsewhere)?;
         Ok(Answer::streamed(status, &headers, &identity, stream))
     }
@@ -232,14 +268,14 @@ impl Inner {
         }
         let refusal = Refusal::read(body.as_deref().unwrap_or_default());
         let error = refusal.error(status);
-        tracing::debug!(%status, code = refusal.code(), message = error.message, "a node refused");
+        tracing::debug!(%status, code = refusal.code(), "a node refused");
         if let Some(body) = refusal.about_request(status) {
             return Failure::Final(Box::new(Answer::refusal(status, channel.identity(), body)));
         }
         match (status, refusal.code()) {
             (StatusCode::PAYMENT_REQUIRED, "missing_receipt") => {
                 for receipt in refusal.receipts.iter().filter_map(|text| wire::decode(text).ok()) {
-                    if let Err(reason) = channel.absorb(&receipt) {
+                    if let Err(reason) = self.take_receipt(&channel, &receipt) {
                         return Failure::Elsewhere(disagreed(&reason));
                     }
                 }

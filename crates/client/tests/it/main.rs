@@ -8,3 +8,4 @@ mod life;
 mod lost;
 mod route;
 mod sim;
+mod supply;

@@ -8,6 +8,8 @@ mod market;
 
 pub(crate) use market::SimMarket;
 
+use atoma_chain::Call;
+use atoma_client::market::Done;
 use atoma_types::amount::UnitWeights;
 use atoma_types::message::Message as _;
 use atoma_types::onchain::{Attestation, Node, Seal, Stack};
@@ -110,9 +112,15 @@ struct SimNode {
 #[derive(Default)]
 struct Chain {
     stacks: HashMap<Address, Stack>,
-    labels: HashMap<[u8; 32], SecretKey>,
-    purchases: HashMap<Vec<u8>, Address>,
-    prepared: u64,
+    /// Calls by the bytes of their transactions, and what those did.
+    calls: HashMap<Vec<u8>, Call>,
+    done: HashMap<Vec<u8>, Done>,
+    purchases: usize,
+    growths: usize,
+    /// Whether the wallet has no coins.
+    poor: bool,
+    /// Whether no transaction arrives.
+    unreachable: bool,
     closed: Vec<Address>,
     refunded: Vec<Address>,
     nodes: Vec<Node>,
@@ -258,7 +266,24 @@ impl World {
     }
 
     pub(crate) fn purchases(&self) -> usize {
-        self.chain().purchases.len()
+        self.chain().purchases
+    }
+
+    /// Transactions that bought more units, or granted more of them.
+    pub(crate) fn growths(&self) -> usize {
+        self.chain().growths
+    }
+
+    pub(crate) fn set_poor(&self, poor: bool) {
+        self.chain().poor = poor;
+    }
+
+    pub(crate) fn set_unreachable(&self, unreachable: bool) {
+        self.chain().unreachable = unreachable;
+    }
+
+    pub(crate) fn stacks(&self) -> Vec<Stack> {
+        self.chain().stacks.values().cloned().collect()
     }
 
     pub(crate) fn closed(&self) -> Vec<Address> {

@@ -9,7 +9,7 @@ use crate::beacon::Beacon;
 use crate::context::TxContext;
 use crate::db::AtomaDb;
 use crate::limits::ensure;
-use crate::stack::{channel, channel_end_ms, channel_mut, surcharge_ahead, with_credit};
+use crate::stack::{channel, channel_end_ms, channel_mut, with_credit};
 use atoma_types::onchain::event::{ChannelReleased, ClaimPaid, ClaimVoided, QueueVoided};
 use atoma_types::onchain::{Abort, Channel, Claim, Node, Queued, Stack};
 use atoma_types::{Amount, NodeId};
@@ -231,7 +231,7 @@ pub(super) fn promote(
         return drop_queue(stack, node, ctx);
     }
     let units = queued.units.sub(row.settled_units)?;
-    let surcharge = surcharge_ahead(stack, units)?;
+    let surcharge = stack.surcharge_ahead(units)?;
     let claimed_units = stack.claimed_units.add(units)?;
     let used = stack.surcharge.used.add(surcharge)?;
     let made = made(row, queued, amount, surcharge);

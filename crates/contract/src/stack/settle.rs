@@ -1,8 +1,6 @@
 //! Settling vouchers at levels 0 and 1. At level 2 a voucher becomes a claim.
 
-use super::{
-    channel, channel_end_ms, channel_mut, emit_reserves, reserved, shrunk, surcharge_ahead, with_credit,
-};
+use super::{channel, channel_end_ms, channel_mut, emit_reserves, reserved, shrunk, with_credit};
 use crate::Result;
 use crate::context::TxContext;
 use crate::db::AtomaDb;
@@ -131,7 +129,7 @@ fn payment(stack: &Stack, channel: &Channel, units: Units) -> Result<Payment> {
     let permille = stack.creator_fee_permille;
     let to_creator = paid_total.share(permille)?.sub(channel.paid.share(permille)?)?;
     let more = units.sub(channel.settled_units)?;
-    let to_treasury = surcharge_ahead(stack, more)?;
+    let to_treasury = stack.surcharge_ahead(more)?;
     Ok(Payment {
         paid_total,
         to_node: paid.sub(to_creator)?,

@@ -40,6 +40,11 @@ pub(super) const SIGN_IN: Doc = Doc::post::<Proof>(
 pub(super) const SIGN_OUT: Doc = Doc::delete("End the session.", SESSION);
 pub(super) const SHOW: Doc =
     Doc::get("The account and its money.", &[Access::Session, Access::Key], json_of::<Shown>("200"));
+pub(super) const SET_PASSWORD: Doc = Doc::post::<NewPassword>(
+    "Change the password. All sessions end, this one too; keys stay.",
+    SESSION,
+    Answer::Other("204", ""),
+);
 pub(super) const ADD_ADDRESS: Doc = Doc {
     answer: Answer::Other("204", ""),
     ..Doc::post::<Claim>(
@@ -63,6 +68,12 @@ shapes! {
     taken struct Asked { address: Address }
     /// A text to sign as a personal message.
     sent struct Challenge { challenge: String, expires_ms: u64 }
+    /// The password, and the one in its place.
+    taken struct NewPassword {
+        password: String,
+        /// 8 to 256 bytes.
+        new_password: String,
+    }
     /// What proves who signs in: login and password, or address, challenge and signature.
     taken struct Proof {
         login: Option<String>,
@@ -189,6 +200,27 @@ pub(super) async fn sign_out(State(gateway): Shared, headers: HeaderMap) -> Resu
     if let Some(token) = session_token(&headers) {
         gateway.store.close_session(hash_of(token)).await.map_err(store_failed)?;
     }
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    response.headers_mut().extend(gateway.cookie("", 0).map(|cookie| (header::SET_COOKIE, cookie)));
+    Ok(response)
+}
+
+pub(super) async fn set_password(
+    State(gateway): Shared,
+    headers: HeaderMap,
+    extensions: Extensions,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let account = gateway.signed_in(&headers).await?;
+    let NewPassword { password, new_password } = read(body).await?;
+    let row = gateway.store.account(account).await.map_err(store_failed)?;
+    let Some(login) = row.and_then(|row| row.login) else {
+        let message = "the account signs in with an address, and has no password";
+        return Err(ApiError::new(StatusCode::CONFLICT, "no_password", message));
+    };
+    gateway.by_password(&extensions, &login, password).await?;
+    let hash = gateway.passwords.hash(new_password).await?;
+    gateway.store.set_password(account, hash).await.map_err(store_failed)?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     response.headers_mut().extend(gateway.cookie("", 0).map(|cookie| (header::SET_COOKIE, cookie)));
     Ok(response)

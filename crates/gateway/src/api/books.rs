@@ -2,22 +2,22 @@
 
 use super::caller::Caller;
 use super::openapi::{Access, Answer, Doc, json_of};
-use super::shape::{Shape, shapes};
+use super::shape::{shape_of, shapes};
 use super::{Shared, out_of_scope, store_failed};
 use crate::keys::Scopes;
 use crate::serve::Gateway;
-use crate::store::{Books, Deposit, StoreError, Totals, UsageEntry, UsageFilter};
+use crate::store::{Deposit, StoreError, Totals, UsageEntry, UsageFilter};
 use atoma_client::ApiError;
 use atoma_types::{Amount, Hash32};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use futures::{Stream, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 
 /// Requests of a page, at most and if nothing is said.
@@ -50,9 +50,6 @@ pub(super) const RECEIPT: Doc = Doc::get(
 );
 pub(super) const DEPOSITS: Doc =
     Doc::get("The account's deposits.", &[Access::Session, Access::Key], json_of::<Deposits>("200"));
-pub(super) const OPERATOR: Doc =
-    Doc::get("The operator's books.", &[Access::Operator], json_of::<Books>("200"));
-
 shapes! {
     /// A page of requests and the sums of all that the filter admits. Money is the key's, or the account's.
     sent struct Usage {
@@ -71,24 +68,6 @@ shapes! {
     sent struct Deposits { object: &'static str, data: Vec<Deposit> }
 }
 
-/// Schemas of what the store tells, by field.
-macro_rules! shape_of {
-    ($($name:ident: $about:literal { $($field:ident: $kind:ty),* $(,)? })*) => {
-        $(impl Shape for $name {
-            fn schema() -> Value {
-                // Fails to compile for a field that is not there.
-                let _ = |one: &$name| { $(let _ = &one.$field;)* };
-                super::shape::object($about, vec![$((
-                    stringify!($field),
-                    <$kind as Shape>::schema(),
-                    <$kind as Shape>::OPTIONAL,
-                    String::new(),
-                )),*])
-            }
-        })*
-    };
-}
-
 shape_of! {
     Totals: "Sums." {
         requests: u64, input_tokens: u64, output_tokens: u64, units: u64, cost: u64,
@@ -99,11 +78,6 @@ shape_of! {
     }
     Deposit: "A transfer that was credited." {
         digest: String, sender: atoma_types::Address, amount: u64, checkpoint: u64, at_ms: u64,
-    }
-    Books: "credited = charged_to_accounts + owed_to_accounts; all charged = paid_to_nodes + earned." {
-        credited: u64, unclaimed: u64, charged_to_accounts: u64, charged_to_operator: u64,
-        owed_to_accounts: u64, reserved: u64, paid_to_nodes: u64, earned: u64, requests: u64, accounts: u64,
-        keys: u64,
     }
 }
 
@@ -286,13 +260,4 @@ pub(super) async fn deposits(State(gateway): Shared, headers: HeaderMap) -> Resu
     let account = gateway.caller(&headers).await?.account(Scopes::ACCOUNT, "account")?;
     let data = gateway.store.deposits(account, DEPOSITS_LISTED).await.map_err(store_failed)?;
     Ok(Json(Deposits { object: "list", data }))
-}
-
-pub(super) async fn operator(State(gateway): Shared, headers: HeaderMap) -> Result<Response, ApiError> {
-    match gateway.caller(&headers).await? {
-        Caller::Operator => {}
-        _ => return Err(ApiError::new(StatusCode::FORBIDDEN, "operator_only", "this is for the operator")),
-    }
-    gateway.ledger.flush().await.map_err(store_failed)?;
-    Ok(Json(gateway.store.books().await.map_err(store_failed)?).into_response())
 }

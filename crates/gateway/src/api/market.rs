@@ -38,7 +38,23 @@ shapes! {
         name: String,
         task: u64,
         nodes: u64,
+        /// Tokens that every node takes, input and output together; null until nodes told.
+        context_length: Option<u64>,
+        architecture: Architecture,
         pricing: Pricing,
+        top_provider: TopProvider,
+    }
+    /// What goes in and comes out.
+    sent struct Architecture {
+        modality: &'static str,
+        input_modalities: Vec<&'static str>,
+        output_modalities: Vec<&'static str>,
+    }
+    /// What is taken at most.
+    sent struct TopProvider {
+        context_length: Option<u64>,
+        max_completion_tokens: Option<u64>,
+        is_moderated: bool,
     }
     /// Decimal numbers of the coin, per token: the highest price that is asked now, with the gateway's markup.
     sent struct Pricing { prompt: String, completion: String, request: &'static str }
@@ -123,6 +139,7 @@ pub(super) async fn models(State(gateway): Shared, headers: HeaderMap) -> Result
     let markup = gateway.config.pricing.markup_permille;
     let model = |(label, task, offers): (&str, &Task, Vec<&Slot>)| {
         let price = offers.iter().map(|offer| offer.price.0).max().unwrap_or(task.price_ceiling.0);
+        let context_length = gateway.session.context_length(task.id);
         Model {
             id: label.to_owned(),
             object: "model",
@@ -131,10 +148,17 @@ pub(super) async fn models(State(gateway): Shared, headers: HeaderMap) -> Result
             name: label.to_owned(),
             task: task.id.0,
             nodes: count(offers.len()),
+            context_length,
+            architecture: architecture(task.role),
             pricing: Pricing {
                 prompt: per_token(price, task.weights.input, markup),
                 completion: per_token(price, task.weights.output, markup),
                 request: "0",
+            },
+            top_provider: TopProvider {
+                context_length,
+                max_completion_tokens: context_length,
+                is_moderated: false,
             },
         }
     };
@@ -218,6 +242,19 @@ pub(super) async fn stats(State(gateway): Shared, headers: HeaderMap) -> Result<
         models: count(offers.len()),
         nodes: count(nodes.len()),
     }))
+}
+
+/// By the role of a task.
+fn architecture(role: u8) -> Architecture {
+    let (modality, input_modalities, output) = match role {
+        1 => ("text->embeddings", vec!["text"], "embeddings"),
+        2 => ("text+image->text", vec!["text", "image"], "text"),
+        3 => ("text->image", vec!["text"], "image"),
+        4 => ("text->audio", vec!["text"], "audio"),
+        5 => ("audio->text", vec!["audio"], "text"),
+        _ => ("text->text", vec!["text"], "text"),
+    };
+    Architecture { modality, input_modalities, output_modalities: vec![output] }
 }
 
 fn count(len: usize) -> u64 {

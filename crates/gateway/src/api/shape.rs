@@ -113,4 +113,22 @@ macro_rules! derived {
     };
 }
 
-pub(super) use {derived, shapes};
+/// Schemas of what the store tells, by field.
+macro_rules! shape_of {
+    ($($name:ident: $about:literal { $($field:ident: $kind:ty),* $(,)? })*) => {
+        $(impl $crate::api::shape::Shape for $name {
+            fn schema() -> serde_json::Value {
+                // Fails to compile for a field that is not there.
+                let _ = |one: &$name| { $(let _ = &one.$field;)* };
+                $crate::api::shape::object($about, vec![$((
+                    stringify!($field),
+                    <$kind as $crate::api::shape::Shape>::schema(),
+                    <$kind as $crate::api::shape::Shape>::OPTIONAL,
+                    String::new(),
+                )),*])
+            }
+        })*
+    };
+}
+
+pub(super) use {derived, shape_of, shapes};

@@ -3,6 +3,7 @@
 use super::{Columns as _, PurseKind, Store, StoreError, is_duplicate, maybe_to_sql, now_ms, to_sql};
 use atoma_types::{Address, Amount, Hash32};
 use serde::{Deserialize, Serialize};
+use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 /// Sessions of an account; the oldest ends when there are more.
@@ -29,6 +30,13 @@ impl Limits {
             spend_per_day: row.maybe("spend_per_day")?.map(Amount),
         })
     }
+}
+
+/// Names an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    Login(String),
+    Id(i64),
 }
 
 /// An account as the store has it.
@@ -171,6 +179,43 @@ impl Store {
         Ok(())
     }
 
+    /// Changes an account's password and ends its sessions.
+    pub(crate) async fn set_password(&self, account: i64, hash: String) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin_with(self.dialect.begin()).await?;
+        sqlx::query("UPDATE accounts SET password = $1, changed_ms = $2 WHERE id = $3")
+            .bind(hash)
+            .bind(to_sql(now_ms())?)
+            .bind(account)
+            .execute(&mut *tx)
+            .await?;
+        end_sessions(&mut tx, account).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Disables an account, or enables it again. Its keys and sessions are worth nothing while it is disabled; its
+    /// money stays its own. Returns its number.
+    pub async fn set_account_disabled(&self, who: &Who, disabled: bool) -> Result<Option<i64>, StoreError> {
+        let (login, id) = match who {
+            Who::Login(login) => (Some(login.to_ascii_lowercase()), None),
+            Who::Id(id) => (None, Some(*id)),
+        };
+        let mut tx = self.pool.begin_with(self.dialect.begin()).await?;
+        let account: Option<i64> = sqlx::query_scalar(
+            "UPDATE accounts SET disabled = $1, changed_ms = $2 WHERE login = $3 OR id = $4 RETURNING id",
+        )
+        .bind(i64::from(disabled))
+        .bind(to_sql(now_ms())?)
+        .bind(login)
+        .bind(id)
+        .fetch_optional(&mut *tx)
+        .await?;
+        if let Some(account) = account.filter(|_| disabled) {
+            end_sessions(&mut tx, account).await?;
+        }
+        tx.commit().await?;
+        Ok(account)
+    }
+
     pub(crate) async fn account_money(&self, account: i64) -> Result<AccountMoney, StoreError> {
         let row = sqlx::query(
             "SELECT cap, spent,
@@ -273,6 +318,11 @@ impl Store {
                 .await?;
         Ok(taken.rows_affected() == 1)
     }
+}
+
+async fn end_sessions(tx: &mut AnyConnection, account: i64) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM sessions WHERE account = $1").bind(account).execute(tx).await?;
+    Ok(())
 }
 
 fn account_row(row: &AnyRow) -> Result<AccountRow, StoreError> {

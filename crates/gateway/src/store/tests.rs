@@ -306,6 +306,35 @@ async fn deposits_are_credited_once_whenever_their_sender_is_known() {
 }
 
 #[tokio::test]
+async fn a_new_password_and_a_disabled_account_end_sessions() {
+    for (database, _dir) in databases().await {
+        let store = Store::open(&database).await.unwrap();
+        let (login, hash) = ("7".to_owned(), Hash32::of(b"token"));
+        let made = async |login: &str| {
+            let named = Some((login.to_owned(), "first".to_owned()));
+            store.create_account(named, None, Limits::default()).await.unwrap()
+        };
+        let (one, two) = (made(&login).await, made("other").await);
+        let open = async |account| store.open_session(account, hash, now_ms() + 60_000).await.unwrap();
+        open(one).await;
+        assert_eq!(store.session(hash).await.unwrap(), Some(one));
+        store.set_password(one, "second".into()).await.unwrap();
+        assert_eq!(store.session(hash).await.unwrap(), None);
+        let row = store.account_by_login(&login).await.unwrap().unwrap();
+        assert_eq!(row.password.as_deref(), Some("second"));
+        open(one).await;
+        // A login that looks like a number is no number.
+        assert_eq!(store.set_account_disabled(&Who::Id(7), true).await.unwrap(), None);
+        assert_eq!(store.set_account_disabled(&Who::Id(two), true).await.unwrap(), Some(two));
+        assert_eq!(store.session(hash).await.unwrap(), Some(one));
+        assert_eq!(store.set_account_disabled(&Who::Login(login), true).await.unwrap(), Some(one));
+        assert!(store.session(hash).await.unwrap().is_none());
+        let disabled = store.accounts(0).await.unwrap();
+        assert!(disabled.iter().all(|row| row.disabled));
+    }
+}
+
+#[tokio::test]
 async fn sessions_and_challenges_count_once_and_for_a_time() {
     for (database, _dir) in databases().await {
         let store = Store::open(&database).await.unwrap();

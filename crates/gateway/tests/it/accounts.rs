@@ -5,7 +5,7 @@ use crate::serving::start_config;
 use crate::sim::{Manner, World, chat, eventually};
 use atoma_chain::CoinTransfer;
 use atoma_gateway::config::Accounts;
-use atoma_gateway::store::Limits;
+use atoma_gateway::store::{Limits, Who};
 use atoma_gateway::{GatewayConfig, GatewayHandle, TransferFrame, Transfers, spawn_with};
 use atoma_types::{Address, Amount};
 use futures::future::BoxFuture;
@@ -246,6 +246,52 @@ async fn a_key_does_only_what_its_scopes_and_times_admit() {
     let limits = Limits { requests_per_minute: Some(3), ..Limits::default() };
     let (status, limited) = make(json!({"name": "x", "limits": limits, "budget": 5})).await;
     assert_eq!((status, &limited["key"]["limits"]["requests_per_minute"]), (201, &json!(3)));
+}
+
+#[tokio::test]
+async fn a_new_password_ends_every_session_and_a_disabled_account_is_worth_nothing() {
+    let (world, dir) = (World::start(&[Manner::Honest]).await, TempDir::new().unwrap());
+    let mut config = open(&dir);
+    config.accounts.sign_ins_per_login = 100;
+    let gateway = start_config(&world, config).await;
+    let (session, path) = (sign_up(&gateway, LOGIN).await, "/v1/account/password");
+    let sign_in = async |password: &str| {
+        post(&gateway, "/v1/sessions", "", json!({"login": LOGIN, "password": password})).await
+    };
+    let other = sign_in(PASSWORD).await.1["token"].as_str().unwrap().to_owned();
+    let (_, made) = post(&gateway, "/v1/keys", &session, json!({"name": "app"})).await;
+    let secret = made["secret"].as_str().unwrap();
+    let change = async |token: &str, password: &str, new: &str| {
+        post(&gateway, path, token, json!({"password": password, "new_password": new})).await.0
+    };
+    assert_eq!(change(&session, "wrong horse battery", "another horse").await, 401);
+    assert_eq!(change(&session, PASSWORD, "short").await, 400);
+    assert_eq!(change(secret, PASSWORD, "another horse").await, 403);
+    assert_eq!(change(&session, PASSWORD, "another horse").await, 204);
+    for token in [&session, &other] {
+        assert_eq!(get(&gateway, "/v1/account", token).await.0, 401);
+    }
+    assert_eq!(sign_in(PASSWORD).await.0, 401);
+    let (status, opened) = sign_in("another horse").await;
+    assert_eq!(status, 201);
+    assert_eq!(get(&gateway, "/v1/account", secret).await.0, 200);
+    // Who signs in with an address has no password.
+    let by_address = sign_in_with(&gateway, &Ed25519PrivateKey::new([7; 32])).await;
+    assert_eq!(change(&by_address, PASSWORD, "another horse").await, 409);
+
+    let store = gateway.store();
+    let who = Who::Login(LOGIN.to_owned());
+    let account = store.set_account_disabled(&who, true).await.unwrap().unwrap();
+    gateway.look().await.unwrap();
+    assert_eq!(get(&gateway, "/v1/account", secret).await.0, 401);
+    assert_eq!(get(&gateway, "/v1/account", opened["token"].as_str().unwrap()).await.0, 401);
+    assert_eq!(sign_in("another horse").await.0, 401);
+    assert_eq!(get(&gateway, "/v1/account", &by_address).await.0, 200);
+    assert_eq!(store.set_account_disabled(&Who::Id(account), false).await.unwrap(), Some(account));
+    assert_eq!(store.set_account_disabled(&Who::Id(99), true).await.unwrap(), None);
+    gateway.look().await.unwrap();
+    assert_eq!(get(&gateway, "/v1/account", secret).await.0, 200);
+    assert_eq!(sign_in("another horse").await.0, 201);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 mod accounts;
 mod api;
 mod crash;
+mod forwarding;
 mod keys;
 mod limits;
 mod market;
@@ -13,3 +14,4 @@ mod retries;
 mod serving;
 #[path = "../../../client/tests/it/sim.rs"]
 mod sim;
+mod supply;

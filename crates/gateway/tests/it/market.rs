@@ -8,7 +8,9 @@ use atoma_client::receipt::{self, Evidence};
 use atoma_devnet::{Config, Devnet};
 use atoma_gateway::{ChainTransfers, GatewayConfig, GatewayHandle, spawn, spawn_with};
 use atoma_inference::mock::{MockConfig, MockEngine};
-use atoma_node::{NodeConfig, NodeHandle, Offering, Parts, Registration, SuiMarket, register_if_needed};
+use atoma_node::{
+    Admission, NodeConfig, NodeHandle, Offering, Parts, Registration, SuiMarket, register_if_needed,
+};
 use atoma_types::amount::UnitWeights;
 use atoma_types::onchain::AuditTerms;
 use atoma_types::wire::{RECEIPT_COMMENT, RECEIPT_HEADER};
@@ -72,8 +74,18 @@ impl Market {
     }
 
     async fn add_node(&mut self, n: u8) {
+        self.add_node_with(n, PRICE, self.engine.clone(), Admission::default()).await;
+    }
+
+    pub(crate) async fn add_node_with(
+        &mut self,
+        n: u8,
+        price: Price,
+        engine: MockConfig,
+        admission: Admission,
+    ) {
         let (operator, receipt_key) = (funded(&self.chain).await, SecretKey::from_seed([n; 32]));
-        let offering = Offering { task: self.task, price: PRICE, max_units: Units(1_000_000) };
+        let offering = Offering { task: self.task, price, max_units: Units(1_000_000) };
         let registration = |endpoint: String| Registration {
             endpoint,
             receipt_key: receipt_key.public_key(),
@@ -86,11 +98,12 @@ impl Market {
         let parts = Parts {
             market: Arc::new(SuiMarket::new(self.chain.clone(), operator.clone())),
             receipt_key: receipt_key.clone(),
-            engines: vec![Arc::new(MockEngine::new(self.engine.clone()))],
+            engines: vec![Arc::new(MockEngine::new(engine))],
         };
         let dir = self.dir.path().join(format!("node-{n}"));
         std::fs::create_dir_all(&dir).unwrap();
-        let handle = atoma_node::spawn(NodeConfig::test(node, vec![self.task], &dir), parts).await.unwrap();
+        let config = NodeConfig { admission, ..NodeConfig::test(node, vec![self.task], &dir) };
+        let handle = atoma_node::spawn(config, parts).await.unwrap();
         let here = registration(format!("http://{}", handle.addr()));
         register_if_needed(&self.chain, &operator, &here).await.unwrap();
         self.nodes.push(handle);
@@ -100,7 +113,7 @@ impl Market {
         gateway(&self.chain, wallet, dir, stacks).await
     }
 
-    async fn advance_clock(&self, ms: u64) {
+    pub(crate) async fn advance_clock(&self, ms: u64) {
         let url = format!("{}/devnet/v1/clock", self.devnet.url());
         let body = json!({ "advance_ms": ms });
         reqwest::Client::new().post(url).json(&body).send().await.unwrap().error_for_status().unwrap();

@@ -69,6 +69,10 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the node failed; nothing was charged")
     }
 
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
     pub(crate) fn param(mut self, param: Option<String>) -> Self {
         self.param = param.map(cut);
         self
@@ -82,6 +86,11 @@ impl ApiError {
     pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
         self.extra.insert(name.to_owned(), value);
         self
+    }
+
+    /// Whether another node may well have the room that this one lacks.
+    pub(super) fn is_no_room(&self) -> bool {
+        matches!(self.code, "draining" | "overloaded" | "engine_unavailable" | "journal_unavailable")
     }
 
     /// The JSON body, also sent as the last event of a stream that broke.

@@ -3,20 +3,23 @@
 
 use super::body::Place;
 use super::running::{Reservation, Running, Slots, Work};
-use super::{ApiError, App, stream, vouchers};
+use super::{ApiError, App, forward, stream, vouchers};
 use crate::channels::Channel;
 use crate::clock::wall_ms;
-use atoma_inference::{Endpoint, EngineError, Generation, Load, Prepared};
-use atoma_types::message::AUTH_LIFE_MAX_MS;
-use atoma_types::wire::{AUTH_HEADER, Authorization};
-use atoma_types::{Hash32, RequestAuth};
+use crate::journal::Entry;
+use crate::ledger::Refusal;
+use atoma_inference::{Endpoint, Engine as _, EngineError, Generation, Load, Prepared};
+use atoma_types::message::{AUTH_LIFE_MAX_MS, Message as _};
+use atoma_types::wire::{AUTH_HEADER, Authorization, FORWARD_HEADER};
+use atoma_types::{Forward, Hash32, RequestAuth, Signed};
+use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bodies from this size on are prepared on a thread that may block.
 const PREPARE_INLINE_MAX: usize = 4 * 1024;
@@ -25,30 +28,74 @@ const ENGINE_RETRY: Duration = Duration::from_secs(1);
 
 pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint, request: Request) -> Result<Response, ApiError> {
     app.metrics.requests.increment();
-    let admitted = admit(&app, endpoint, request).await;
-    let (running, generation, streams) = admitted.inspect_err(|_| app.metrics.refused.increment())?;
-    if streams {
+    let (parts, body) = request.into_parts();
+    let (running, generation, streams) = match admit(&app, endpoint, &parts.headers, body).await {
+        Ok(admitted) => admitted,
+        Err(refused) => {
+            let answer = Box::pin(forward::instead(&app, endpoint, &parts.headers, refused)).await;
+            return answer.inspect_err(|error| {
+                app.metrics.refused.increment();
+                app.metrics.refusals.increment(error.code());
+            });
+        }
+    };
+    let forward = parts.headers.get(FORWARD_HEADER).cloned();
+    drop(parts);
+    let answer = if streams {
         stream::streamed(running, generation).await
     } else {
         stream::whole(running, generation).await
+    };
+    let mut response = answer?;
+    if let Some(forward) = forward {
+        app.metrics.taken_over.increment();
+        response.headers_mut().insert(FORWARD_HEADER, forward);
     }
+    Ok(response)
+}
+
+/// Why a request is not served here, and its body, as far as it was read.
+pub(super) struct Refused {
+    pub(super) error: ApiError,
+    pub(super) body: Received,
+}
+
+/// A body of a request that was refused.
+pub(super) enum Received {
+    Unread(Body),
+    Whole(Bytes),
+    /// Thrown away.
+    Gone,
 }
 
 async fn admit(
     app: &Arc<App>,
     endpoint: Endpoint,
-    request: Request,
-) -> Result<(Running, Generation, bool), ApiError> {
-    let (parts, body) = request.into_parts();
-    let claim = match claim(app, &parts.headers).await {
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Running, Generation, bool), Refused> {
+    let began = Instant::now();
+    let claim = match claim(app, headers).await {
         Ok(claim) => claim,
-        Err(error) => {
-            app.bodies.discard(body);
-            return Err(error);
-        }
+        Err(error) => return Err(Refused { error, body: Received::Unread(body) }),
     };
-    let Claim { authorization, channel, reservation } = claim;
-    let (body, place) = app.bodies.read(&channel, &parts.headers, body).await?;
+    let (body, place) = match app.bodies.read(&claim.channel, headers, body).await {
+        Ok(read) => read,
+        Err(error) => return Err(Refused { error, body: Received::Gone }),
+    };
+    let whole = Received::Whole(body.clone());
+    begin(app, endpoint, claim, body, place, began).await.map_err(|error| Refused { error, body: whole })
+}
+
+async fn begin(
+    app: &Arc<App>,
+    endpoint: Endpoint,
+    claim: Claim,
+    body: Bytes,
+    place: Place,
+    began: Instant,
+) -> Result<(Running, Generation, bool), ApiError> {
+    let Claim { authorization, forward, channel, reservation } = claim;
     check_body(&authorization.auth.message, &body)?;
     let (prepared, place) = prepare(&channel, endpoint, body.clone(), place).await?;
     let limit = output_limit(&channel, &authorization.auth.message, &prepared)?;
@@ -58,8 +105,12 @@ async fn admit(
     app.check_accepting()?;
     let slots = Slots::take(&app.journal).await?;
     let (streams, input) = (prepared.stream, prepared.input_tokens_broken_off);
+    if let Some(forward) = forward {
+        // Before any record of it.
+        app.journal.write(Entry::TakenOver(forward)).await?;
+    }
     let generation = channel.offer()?.engine.run(prepared, limit)?;
-    let running = reservation.start(slots, Work { pass, authorization, body, input })?;
+    let running = reservation.start(slots, Work { pass, authorization, body, input, began })?;
     Ok((running, generation, streams))
 }
 
@@ -67,19 +118,29 @@ async fn admit(
 /// needs. Nothing of its body was read.
 struct Claim {
     authorization: Authorization,
+    /// Of the node that passed it on.
+    forward: Option<Signed<Forward>>,
     channel: Arc<Channel>,
     reservation: Reservation,
 }
 
 async fn claim(app: &Arc<App>, headers: &HeaderMap) -> Result<Claim, ApiError> {
     app.check_not_draining()?;
-    let authorization = authorization(headers)?;
-    check_addressed(app, &authorization.auth.message)?;
-    let channel = authorize(app, &authorization).await?;
+    let (authorization, forward) = (authorization(headers)?, forward::taken_over(headers)?);
+    let auth = &authorization.auth.message;
+    match &forward {
+        None => check_for_us(app, auth)?,
+        Some(forward) => check_taken_over(app, &authorization.auth, forward).await?,
+    }
+    let channel = authorize(app, &authorization, forward.is_some()).await?;
     app.check_enabled()?;
     check_load(&channel.offer()?.engine.load())?;
-    let reservation = Reservation::new(app, &channel, &authorization.auth.message)?;
-    Ok(Claim { authorization, channel, reservation })
+    let reservation = Reservation::new(app, &channel, auth)?;
+    // Reserved first, then looked up: who passes on does it the other way round.
+    if auth.hops == 1 && forward.is_none() && app.peers.has_passed_on(&auth.signed_hash()) {
+        return Err(Refusal::Replayed(auth.nonce).into());
+    }
+    Ok(Claim { authorization, forward, channel, reservation })
 }
 
 /// An engine that is full, or gone, says so before anybody sends it a body.
@@ -102,19 +163,45 @@ fn authorization(headers: &HeaderMap) -> Result<Authorization, ApiError> {
     Ok(Authorization::decode(text)?)
 }
 
-fn check_addressed(app: &App, auth: &RequestAuth) -> Result<(), ApiError> {
+/// Signed for this node, in this market, and not for ever.
+pub(super) fn check_for_us(app: &App, auth: &RequestAuth) -> Result<(), ApiError> {
     let shelf = app.channels.shelf();
-    if auth.db != shelf.market.db() {
-        return Err(ApiError::unauthorized("wrong_db", "the request is signed for another market"));
-    }
+    check_market(app, auth)?;
     if auth.node != shelf.node {
         let message = format!("the request is signed for node {}, this is node {}", auth.node, shelf.node);
         return Err(ApiError::unauthorized("wrong_node", message));
     }
+    check_expiry(app, auth.expires_ms)
+}
+
+/// Signed for another node, which says that it passes just this request on to this one. The user's signature comes
+/// first: nobody else makes this node look up another.
+async fn check_taken_over(
+    app: &App,
+    auth: &Signed<RequestAuth>,
+    forward: &Signed<Forward>,
+) -> Result<(), ApiError> {
+    check_market(app, &auth.message)?;
+    check_expiry(app, auth.message.expires_ms)?;
+    let invalid = |message: &str| ApiError::unauthorized("invalid_forward", message);
+    if !forward.message.is_of(&auth.message) || forward.message.to != app.channels.shelf().node {
+        return Err(invalid("it does not pass this request, which must allow it, on to this node"));
+    }
+    app.channels.check_signature(auth).await?;
+    match app.peers.has_signed(forward).await {
+        true => Ok(()),
+        false => Err(invalid("it is not signed by the node that it names")),
+    }
+}
+
+fn check_market(app: &App, auth: &RequestAuth) -> Result<(), ApiError> {
+    if auth.db != app.channels.shelf().market.db() {
+        return Err(ApiError::unauthorized("wrong_db", "the request is signed for another market"));
+    }
     if auth.hops > 1 {
         return Err(ApiError::bad_request("malformed_authorization", "hops must be 0 or 1"));
     }
-    check_expiry(app, auth.expires_ms)
+    Ok(())
 }
 
 fn check_expiry(app: &App, expires_ms: u64) -> Result<(), ApiError> {
@@ -142,18 +229,22 @@ fn check_expiry(app: &App, expires_ms: u64) -> Result<(), ApiError> {
 }
 
 /// Whoever signed with the stack's key gets its channel; then the voucher that came along is taken, also by a
-/// node or for a task that is not served any more.
-async fn authorize(app: &Arc<App>, authorization: &Authorization) -> Result<Arc<Channel>, ApiError> {
+/// node or for a task that is not served any more. What was passed on brings one for the node before.
+async fn authorize(
+    app: &Arc<App>,
+    authorization: &Authorization,
+    is_taken_over: bool,
+) -> Result<Arc<Channel>, ApiError> {
     let channel = app.channels.find_for(&authorization.auth, &authorization.grants).await;
     // A disabled node says so also of stacks that it does not know.
     let channel = channel.or_else(|error| app.check_enabled().and(Err(error.into())))?;
-    if let Some(voucher) = &authorization.voucher {
+    if let Some(voucher) = authorization.voucher.as_ref().filter(|_| !is_taken_over) {
         vouchers::take(app, &channel, voucher).await?;
     }
     Ok(channel)
 }
 
-fn check_body(auth: &RequestAuth, body: &[u8]) -> Result<(), ApiError> {
+pub(super) fn check_body(auth: &RequestAuth, body: &[u8]) -> Result<(), ApiError> {
     if Hash32::of(body) == auth.body_hash {
         return Ok(());
     }

@@ -61,6 +61,7 @@ pub(super) async fn take(app: &App, channel: &Channel, voucher: &Signed<Voucher>
     voucher.verify(&channel.terms.request_key).map_err(|_| VoucherRefusal::Signature)?;
     let slot = app.journal.slot().await?;
     let mut books = channel.books();
+    let before = books.acknowledged_units();
     match books.acknowledge(voucher)? {
         Acknowledged::Unchanged => Ok(()),
         Acknowledged::Advanced => {
@@ -68,6 +69,7 @@ pub(super) async fn take(app: &App, channel: &Channel, voucher: &Signed<Voucher>
             drop(books);
             written?;
             app.metrics.vouchers.increment();
+            app.metrics.acknowledged_units.add(voucher.message.units.saturating_sub(before).0);
             Ok(())
         }
     }
@@ -82,6 +84,9 @@ pub(super) struct ReceiptsQuery {
 #[derive(Serialize)]
 pub(super) struct Receipts {
     receipts: Vec<String>,
+    /// Of those receipts that are for requests which other nodes passed on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    forwards: Vec<String>,
 }
 
 /// `GET /v1/receipts?stack=0x…&from=N`: at most a page, from memory if it is there.
@@ -101,7 +106,10 @@ pub(super) async fn receipts(
             app.journal.receipts_from(query.stack, from, page).await?
         }
     };
-    Ok(Json(Receipts { receipts: receipts.iter().map(encode).collect() }))
+    let requests = receipts.iter().map(|receipt| receipt.message.request_hash).collect();
+    let forwards = app.journal.forwards_of(query.stack, requests).await?;
+    let receipts = receipts.iter().map(encode).collect();
+    Ok(Json(Receipts { receipts, forwards: forwards.iter().map(encode).collect() }))
 }
 
 impl StackQuery {

@@ -3,7 +3,7 @@
 use super::{Journal, JournalError};
 use crate::ledger::{Journaled, Terms};
 use atoma_sqlite::rusqlite::{Connection, Error, OptionalExtension as _, Row, params};
-use atoma_types::{Address, Hash32, Receipt, Signed, Voucher};
+use atoma_types::{Address, Forward, Hash32, Receipt, Signed, Voucher};
 use serde::de::DeserializeOwned;
 
 /// A transaction that may or may not have been submitted before the crash.
@@ -54,6 +54,28 @@ impl Journal {
         limit: i64,
     ) -> Result<Vec<Signed<Receipt>>, JournalError> {
         self.read(move |connection| receipts_from(connection, stack, from, limit)).await
+    }
+
+    /// Those of a stack's requests that other nodes passed on, with what these signed.
+    pub(crate) async fn forwards_of(
+        &self,
+        stack: Address,
+        requests: Vec<Hash32>,
+    ) -> Result<Vec<Signed<Forward>>, JournalError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.read(move |connection| {
+            let sql = "SELECT forward FROM forwards WHERE stack = ? AND request_hash = ?";
+            let mut rows = connection.prepare_cached(sql)?;
+            let mut forwards = Vec::new();
+            for request_hash in requests {
+                let mut found = rows.query(params![stack.as_bytes(), request_hash.0])?;
+                forwards.extend(found.next()?.map(|row| decode(row, 0)).transpose()?);
+            }
+            Ok(forwards)
+        })
+        .await
     }
 
     /// Transactions whose outcome is not known.

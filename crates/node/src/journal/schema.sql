@@ -16,6 +16,14 @@ CREATE TABLE admitted (
     PRIMARY KEY (stack, nonce)
 ) WITHOUT ROWID;
 
+-- What another node signed that passed a request on to this one.
+CREATE TABLE forwards (
+    stack BLOB NOT NULL,
+    request_hash BLOB NOT NULL,
+    forward BLOB NOT NULL,
+    PRIMARY KEY (stack, request_hash)
+) WITHOUT ROWID;
+
 CREATE TABLE receipts (
     stack BLOB NOT NULL,
     count INTEGER NOT NULL,

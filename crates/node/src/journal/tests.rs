@@ -169,7 +169,8 @@ async fn a_journal_of_the_first_schema_is_brought_up_to_date() {
     journal.write(channel()).await.unwrap();
     journal.close(writer).await.unwrap();
     let old = Connection::open(&path).unwrap();
-    let back = "ALTER TABLE channels DROP COLUMN settle_until_ms; PRAGMA user_version = 1;";
+    let back =
+        "DROP TABLE forwards; ALTER TABLE channels DROP COLUMN settle_until_ms; PRAGMA user_version = 1;";
     old.execute_batch(back).unwrap();
     drop(old);
 

@@ -194,6 +194,10 @@ fn insert(transaction: &Transaction<'_>, entry: &Entry) -> Result<u64, Error> {
             run("UPDATE channels SET closed = 1 WHERE stack = ?", params![stack.as_bytes()])
         }
         Entry::Cursor(cursor) => return set_meta(transaction, "cursor", cursor.as_bytes()).map(|()| 0),
+        Entry::TakenOver(forward) => run(
+            "INSERT OR IGNORE INTO forwards (stack, request_hash, forward) VALUES (?, ?, ?)",
+            params![forward.message.stack.as_bytes(), forward.message.request_hash.0, encode(forward)?],
+        ),
         Entry::CleanStop => return set_meta(transaction, "clean_stop", b"1").map(|()| 0),
     }?;
     Ok(0)

@@ -142,7 +142,7 @@ pub(crate) fn mock(tokens: u64, delay: Duration) -> Arc<dyn Engine> {
     Arc::new(MockEngine::new(MockConfig { model: MODEL.to_owned(), tokens, delay, ..MockConfig::default() }))
 }
 
-async fn funded(chain: &ChainClient) -> Wallet {
+pub(crate) async fn funded(chain: &ChainClient) -> Wallet {
     let wallet = Wallet::generate().unwrap();
     faucet(chain.deployment(), wallet.address()).await.unwrap();
     wallet
@@ -235,6 +235,14 @@ pub(crate) fn chat(stream: bool, content: &str) -> Value {
 }
 
 impl User {
+    /// The same user as another node sees it.
+    pub(crate) fn at(&self, node: NodeId, node_key: atoma_types::PublicKey) -> Self {
+        let (chain, wallet, http) = (self.chain.clone(), self.wallet.clone(), self.http.clone());
+        let Self { before, db, stack, .. } = *self;
+        let (key, nonce) = (self.key.clone(), AtomicU64::new(1_000_000));
+        Self { chain, wallet, before, key, db, node, node_key, stack, nonce, http }
+    }
+
     pub(crate) fn next_nonce(&self) -> u64 {
         self.nonce.fetch_add(1, Ordering::Relaxed)
     }

@@ -2,7 +2,7 @@ use crate::arbitrary;
 use atoma_types::message::Message;
 use atoma_types::onchain::{Event, Stack};
 use atoma_types::wire::{self, Authorization};
-use atoma_types::{Forward, Grant, Receipt, Record, RequestAuth, SecretKey, Signed, Voucher};
+use atoma_types::{Forward, Grant, NodeId, Receipt, Record, RequestAuth, SecretKey, Signed, Voucher};
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -72,6 +72,27 @@ proptest! {
         let _ = Event::decode(&name, &bytes);
         let _ = Event::decode("Settled", &bytes);
         let _ = Authorization::decode(&text);
+        let _ = wire::decode_nodes(&text);
+    }
+
+    #[test]
+    fn up_to_eight_nodes_are_named(ids in prop::collection::vec(any::<u64>(), 1..20)) {
+        let nodes: Vec<NodeId> = ids.into_iter().map(NodeId).collect();
+        let kept = &nodes[..nodes.len().min(wire::ALTERNATES_MAX)];
+        prop_assert_eq!(wire::decode_nodes(&wire::encode_nodes(&nodes)).unwrap(), kept);
+        let all = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        prop_assert_eq!(wire::decode_nodes(&all).is_some(), nodes.len() <= wire::ALTERNATES_MAX);
+    }
+
+    #[test]
+    fn a_forward_is_of_one_request(auth in arbitrary::auth(), other in arbitrary::auth(), to in any::<u64>()) {
+        let auth = RequestAuth { hops: 1, ..auth };
+        let RequestAuth { db, stack, node: from, .. } = auth;
+        let forward = Forward { db, stack, request_hash: auth.signed_hash(), from, to: NodeId(to) };
+        prop_assert_eq!(forward.is_of(&auth), from.0 != to);
+        let stays = RequestAuth { hops: 0, ..auth.clone() };
+        prop_assert!(!forward.is_of(&stays));
+        prop_assert!(other == auth || !forward.is_of(&other));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::claim::{Claim, Queued};
 use super::params::Params;
 use crate::amount::UnitWeights;
-use crate::{Address, Amount, Hash32, NodeId, Price, PublicKey, TaskId, Units};
+use crate::{Address, Amount, ArithmeticError, Hash32, NodeId, Price, PublicKey, TaskId, Units};
 use serde::{Deserialize, Serialize};
 
 super::byte_enum! {
@@ -118,6 +118,17 @@ pub struct Channel {
 impl Stack {
     pub fn channel(&self, node: NodeId) -> Option<&Channel> {
         self.channels.iter().find(|channel| channel.node == node)
+    }
+
+    /// The surcharge of `units` that are settled, or at level 2 claimed, after all that were so far.
+    pub fn surcharge_ahead(&self, units: Units) -> Result<Amount, ArithmeticError> {
+        if units.is_zero() {
+            return Ok(Amount::ZERO);
+        }
+        let counted = if self.level == 2 { self.claimed_units } else { self.settled_units };
+        let earned = self.surcharge.escrowed.pro_rata(counted.add(units)?, self.total_units)?;
+        // A top-up changes the ratio by a rounding: what was used stays used.
+        Ok(earned.saturating_sub(self.surcharge.used))
     }
 
     /// When grants stop: expiry, or the owner's earlier request to close.
