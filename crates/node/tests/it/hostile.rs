@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// Requests to one endpoint, and how many of them one user sends.
-const REQUESTS: usize = 400;
+const REQUESTS: usize = 800;
 const PER_USER: usize = 80;
 /// Units that a request may cost.
 const MOST: u64 = 2_000;
