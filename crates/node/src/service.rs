@@ -213,8 +213,9 @@ async fn offers(config: &NodeConfig, parts: &Parts) -> Result<Vec<Arc<Offer>>, S
             return Err(SpawnError::Level(*id));
         }
         let model = parts.market.model(task.model).await?.ok_or(SpawnError::UnknownTask(*id))?.label;
-        let offers_now = parts.market.offers(*id).await?;
-        let own = offers_now.iter().find(|slot| slot.node == config.node);
+        // The newest, also if it has ended: the stacks that it sold are served to their end.
+        let all = parts.market.offers(*id).await?;
+        let own = all.iter().filter(|slot| slot.node == config.node).max_by_key(|slot| slot.until_epoch);
         let own = own.ok_or(SpawnError::NotSubscribed { node: config.node, task: *id })?;
         let (price, max_units) = (own.price, own.max_units);
         let same = offers.iter().find(|offer| offer.model == model).map(|offer| offer.engine.clone());

@@ -227,8 +227,10 @@ fn from_registration_to_the_collateral_back() {
     // Prices change, offers end and begin again.
     let dearer = site.node("subscribe", &["--task", "1", "--price", "300_000"]);
     assert!(dearer.contains("at 300000 from the next epoch on"), "{dearer}");
-    assert!(site.node("unsubscribe", &["--task", "1"]).contains("no new stack"));
+    assert!(site.node("unsubscribe", &["--task", "1"]).contains("from the next epoch on no new stack"));
     assert!(site.node("unsubscribe", &["--task", "1"]).contains("nothing to do"));
+    site.node_fails("subscribe", &["--task", "9", "--price", "1"], "task 9 does not exist");
+    site.market(&["devnet", "advance", "--epochs", "1"]);
     assert!(
         site.node("subscribe", &["--task", "1", "--price", "200_000"]).contains("offering task 1 at 200000")
     );

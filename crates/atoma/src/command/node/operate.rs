@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use atoma_chain::{Call, ChainClient, Wallet};
 use atoma_node::{NodeConfig, Offering, Registration};
 use atoma_types::TaskId;
-use atoma_types::onchain::{Node, Subscription};
+use atoma_types::onchain::{Node, Slot};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,9 +37,13 @@ impl Place {
         found.with_context(|| format!("node {} is not in this market any more", self.config.node))
     }
 
-    async fn offer(&self, task: TaskId) -> Result<Option<Subscription>> {
-        let found = self.chain.subscription(task, self.config.node).await?;
-        Ok(found.filter(|subscription| !subscription.slots.is_empty()))
+    /// The offer of a task that has no end, from now or the next epoch on.
+    async fn offer(&self, task: TaskId) -> Result<Option<Slot>> {
+        if self.chain.task(task).await?.is_none() {
+            bail!("task {task} does not exist in this market: look at atoma task list");
+        }
+        let offers = self.chain.all_offers(task).await?;
+        Ok(offers.into_iter().find(|slot| slot.node == self.config.node && slot.is_standing()))
     }
 
     async fn execute(&self, what: &str, call: Call) -> Result<()> {
@@ -86,6 +90,9 @@ pub(super) async fn subscribe(
         atoma_node::register_if_needed(&place.chain, &place.wallet, &registration).await?;
         drop(step);
     }
+    // A change, and an offer whose last one has not ended yet, wait for the next epoch.
+    let epoch = place.chain.present_epoch().await?.number;
+    let waits = place.offer(task).await?.is_some_and(|offer| offer.from_epoch > epoch);
     let is_new = !place.config.tasks.contains(&task);
     if is_new {
         add_task(&place, task)?;
@@ -95,14 +102,15 @@ pub(super) async fn subscribe(
             "{}",
             json!({
                 "node": place.config.node, "task": task, "price": price, "max_units": max_units,
-                "from_next_epoch": is_offered, "restart": is_new,
+                "from_next_epoch": waits, "restart": is_new,
             })
         );
         return Ok(());
     }
-    match is_offered {
-        true => say!("task {task} at {price} from the next epoch on; stacks that exist keep their price"),
-        false => say!("offering task {task} at {price}"),
+    let when = if waits { " from the next epoch on" } else { "" };
+    say!("offering task {task} at {price}{when}");
+    if is_offered {
+        say!("stacks that exist keep their price");
     }
     if is_new {
         say!("wrote {}: start the node anew to serve it", place.file.display());
@@ -144,7 +152,8 @@ pub(super) async fn unsubscribe(
         (true, _) => say!("{}", json!({ "node": place.config.node, "task": task, "ended": is_offered })),
         (false, false) => say!("task {task} is not offered; nothing to do"),
         (false, true) => {
-            say!("no new stack of task {task} draws this node; keep it running until those it has are over");
+            say!("from the next epoch on no new stack of task {task} draws this node");
+            say!("keep it running until those it has are over");
         }
     }
     Ok(())
@@ -167,7 +176,9 @@ pub(super) async fn drain(home: &Home, folder: &Path, network: &Network, json: b
         return Ok(());
     }
     let (count, offers) = (ended.len(), if ended.len() == 1 { "offer" } else { "offers" });
-    say!("{count} {offers} ended: no new stack draws this node; it goes on serving those it has");
+    say!(
+        "{count} {offers} ended: from the next epoch on no new stack draws this node; it serves those it has"
+    );
     say!("look    atoma node status {shown}   (it may stop once it has no channel)");
     say!("leave   atoma node withdraw {shown}");
     Ok(())
