@@ -55,7 +55,7 @@ async fn a_stack_is_topped_up_before_it_is_empty() {
 #[tokio::test]
 async fn a_request_that_does_not_fit_any_more_has_the_stack_grow() {
     let (world, dir) = (World::start(&[Manner::Honest]).await, TempDir::new().unwrap());
-    let session = open(&world, &dir, Policy { units: Units(300), ..Policy::default() }).await;
+    let session = open(&world, &dir, Policy { units: Units(500), ..Policy::default() }).await;
     ask_often(&session, 60).await;
     assert!(world.purchases() == 1 && world.growths() > 0);
     let stack = session.channels()[0].0;
@@ -113,7 +113,7 @@ async fn grants_spread_over_nodes_and_follow_their_use() {
         all
     };
     assert_eq!((world.purchases(), granted()), (1, vec![1_000, 1_000]));
-    ask_often(&session, 60).await;
+    ask_often(&session, 120).await;
     eventually("more is granted", async || granted().iter().sum::<u64>() > 2_000).await;
     // One that fails is replaced.
     let failing = (0..3).max_by_key(|node| world.requests(*node)).unwrap();

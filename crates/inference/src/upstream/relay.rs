@@ -46,6 +46,13 @@ enum Stop {
     Outcome(Outcome),
 }
 
+fn said(error: &str) -> Stop {
+    match name_of(error) {
+        name if name.is_empty() => failed("the engine reports an error"),
+        name => failed(format!("the engine says: {name}")),
+    }
+}
+
 fn failed(reason: impl Into<String>) -> Stop {
     Stop::Outcome(Outcome::Failed(reason.into()))
 }
@@ -172,7 +179,7 @@ impl Relay {
     async fn whole(&mut self, body: Bytes, sink: &GenerationSink) -> Result<(), Stop> {
         let read = self.tally.whole(&body, self.request.endpoint, &self.upstream.model.counter);
         match read.map_err(|_| failed("the answer is not a JSON object"))? {
-            Kind::Error(error) => return Err(failed(format!("the engine says: {}", name_of(&error)))),
+            Kind::Error(error) => return Err(said(&error)),
             Kind::Part | Kind::Usage | Kind::Last => {}
         }
         let charge = self.tally.charge(&self.request, self.limit, self.may_count());
@@ -232,7 +239,7 @@ impl Relay {
             }
         };
         match kind {
-            Kind::Error(error) => return Err(failed(format!("the engine says: {}", name_of(&error)))),
+            Kind::Error(error) => return Err(said(&error)),
             Kind::Usage if self.request.hide_usage => return Ok(false),
             Kind::Part | Kind::Usage | Kind::Last => {}
         }
