@@ -175,6 +175,10 @@ pub(super) async fn drain(home: &Home, folder: &Path, network: &Network, json: b
         say!("{}", json!({ "node": place.config.node, "ended": ended }));
         return Ok(());
     }
+    if ended.is_empty() {
+        say!("no offer stands; nothing to do");
+        return Ok(());
+    }
     let (count, offers) = (ended.len(), if ended.len() == 1 { "offer" } else { "offers" });
     say!(
         "{count} {offers} ended: from the next epoch on no new stack draws this node; it serves those it has"
@@ -250,8 +254,11 @@ async fn exit_wait(place: &Place, node: &Node) -> Result<Option<String>> {
     if now >= node.exit_ms && epoch >= node.exit_epoch {
         return Ok(None);
     }
-    let seconds = node.exit_ms.saturating_sub(now).div_ceil(1_000);
-    Ok(Some(format!("in {}, and not before epoch {} (this is {epoch})", duration(seconds), node.exit_epoch)))
+    let wait = duration(node.exit_ms.saturating_sub(now).div_ceil(1_000));
+    Ok(Some(match epoch >= node.exit_epoch {
+        true => format!("in {wait}"),
+        false => format!("in {wait}, and not before epoch {} (this is {epoch})", node.exit_epoch),
+    }))
 }
 
 /// What chain and node say of it.
