@@ -1,6 +1,8 @@
 //! A load generator for OpenAI-compatible endpoints: closed loop, bounded in count, latencies kept exactly.
 //! The programs in `bin/` compose it with what they measure and print a table or JSON.
 
+pub mod books;
+pub mod fleet;
 pub mod program;
 
 use anyhow::{Context, Result};

@@ -19,6 +19,7 @@ usage: cargo xtask <command>
   move build|test           the Move packages on the real compiler, and their tests on the real VM
   bench engine [ARGS...]    speed and determinism of the reference engine (--json, --threads 1,2)
   bench serving [ARGS...]   requests per second and added latency of node and gateway (--json)
+  bench streams [ARGS...]   memory of node and gateway for each of many streams open at once (--open N, --json)
   soak [ARGS...]            many requests while users hang up, engines fail, nodes and the gateway are killed; then
                             the books of all must agree (--requests N, --seed S, --faults all)
 
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
         ["test", only @ ..] => steps::test(only),
         [name @ ("audit" | "conformance" | "costs"), rest @ ..] => steps::plays(name, rest),
         ["move", step @ ("build" | "test")] => steps::move_steps(&[step]),
-        ["bench", name @ ("engine" | "serving"), rest @ ..] => bench(name, rest),
+        ["bench", name @ ("engine" | "serving" | "streams"), rest @ ..] => bench(name, rest),
         ["soak", rest @ ..] => bench("soak", rest),
         ["--help" | "-h" | "help"] => {
             println!("{HELP}");

@@ -52,6 +52,9 @@ pub(crate) enum Command {
     /// The contract itself: publish it, make a market, administer and upgrade it.
     #[command(subcommand)]
     Contract(Contract),
+    /// What is sold: a model at a price ceiling, for nodes to offer.
+    #[command(subcommand)]
+    Task(Task),
     /// Prepaid units: buy, look at, close.
     #[command(subcommand)]
     Stack(Stack),
@@ -98,6 +101,9 @@ pub(crate) struct Dev {
     /// How many nodes to run.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) nodes: u8,
+    /// What the nodes answer with: a TOML file of `[[engines]]`, as in node.toml. Default: the small model.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) engines: Option<PathBuf>,
     /// Keep nothing: state in memory and a folder that is removed. Takes free ports unless told otherwise.
     #[arg(long)]
     pub(crate) ephemeral: bool,
@@ -158,6 +164,9 @@ pub(crate) struct Connect {
     /// Close the stacks on exit, so that the rest can be refunded after the delay.
     #[arg(long)]
     pub(crate) close: bool,
+    /// When ready, print one line of JSON instead; stop when standard input closes.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// How the nodes of a stack are chosen.
@@ -272,6 +281,12 @@ pub(crate) enum Node {
         #[command(flatten)]
         network: Network,
     },
+    /// Have a running node read `[[engines]]` of its `node.toml` again: replicas come and go, what runs ends where it
+    /// began. If the file is wrong nothing changes.
+    Reload {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Offer one more task, or ask another price for one that is offered.
     Subscribe {
         #[arg(value_name = "DIR")]
@@ -286,6 +301,8 @@ pub(crate) enum Node {
         max_units: Units,
         #[command(flatten)]
         network: Network,
+        #[arg(long)]
+        json: bool,
     },
     /// End the offer of a task; stacks that drew the node are served to their end.
     Unsubscribe {
@@ -295,6 +312,8 @@ pub(crate) enum Node {
         task: TaskId,
         #[command(flatten)]
         network: Network,
+        #[arg(long)]
+        json: bool,
     },
     /// What the chain and the running service say of a node.
     Status {
@@ -311,6 +330,8 @@ pub(crate) enum Node {
         folder: PathBuf,
         #[command(flatten)]
         network: Network,
+        #[arg(long)]
+        json: bool,
     },
     /// Leave the market: disable the node, and after the contract's delays take the collateral back.
     Withdraw {
@@ -321,6 +342,8 @@ pub(crate) enum Node {
         yes: bool,
         #[command(flatten)]
         network: Network,
+        #[arg(long)]
+        json: bool,
     },
     /// List the nodes of the network.
     List {
@@ -441,6 +464,31 @@ pub(crate) enum Devnet {
         epochs: Option<u64>,
         #[command(flatten)]
         network: Network,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// List the tasks of the network.
+    List {
+        #[command(flatten)]
+        network: Network,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a chat task that sells a model, and the model's row if there is none. The wallet becomes the creator, who
+    /// earns a share of 20 permille. Safe to repeat.
+    Create {
+        /// The model's label, as requests name it.
+        #[arg(long)]
+        model: String,
+        /// The highest price that a node may ask, in base units per million units.
+        #[arg(long, value_parser = price)]
+        price_ceiling: Price,
+        #[command(flatten)]
+        network: Network,
+        #[command(flatten)]
+        payer: Payer,
     },
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod model;
 mod node;
 mod receipt;
 mod stack;
+mod task;
 mod wallet;
 
 use crate::cli::{Cli, Command};
@@ -31,6 +32,7 @@ pub(crate) async fn run(home: Home, command: Command) -> Result<ExitCode> {
         Command::Gateway(arguments) => gateway::run(&home, arguments).await?,
         Command::Devnet(arguments) => devnet::run(&home, arguments).await?,
         Command::Contract(arguments) => Box::pin(contract::run(&home, arguments)).await?,
+        Command::Task(arguments) => task::run(&home, arguments).await?,
         Command::Stack(arguments) => stack::run(&home, arguments).await?,
         Command::Model(arguments) => model::run(&home, arguments).await?,
         Command::Completions { shell } => {
@@ -38,6 +40,19 @@ pub(crate) async fn run(home: Home, command: Command) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for Ctrl-C, a termination request, or the end of standard input, whose reading thread ends with the process.
+pub(crate) async fn interrupted_or_input_closed() {
+    let (closed, input_closed) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = closed.send(());
+    });
+    tokio::select! {
+        () = interrupted() => {}
+        _ = input_closed => {}
+    }
 }
 
 /// Waits for Ctrl-C or a termination request.

@@ -36,6 +36,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: cli::Cli) -> anyhow::Result<ExitCode> {
+    atoma_http::raise_file_limit();
     let home = home::Home::open(cli.home)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(command::run(home, cli.command));

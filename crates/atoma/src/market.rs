@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use atoma_chain::{AddModel, Call, ChainClient, CreateTask, Wallet};
 use atoma_devnet::Devnet;
-use atoma_inference::Engine;
+use atoma_inference::{Endpoint, Engine};
 use atoma_node::{NodeConfig, NodeHandle, Offering, Parts, Registration, SuiMarket};
 use atoma_types::amount::UnitWeights;
 use atoma_types::onchain::{AuditTerms, Deployment, Event};
@@ -13,8 +13,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Role of a chat task.
-const ROLE_CHAT: u8 = 0;
+/// Roles of tasks, by what their nodes answer.
+pub(crate) const ROLE_CHAT: u8 = 0;
+const ROLE_EMBEDDING: u8 = 1;
+const ROLE_IMAGE: u8 = 3;
 /// What nodes ask in development, in base units per million units.
 pub const PRICE: Price = Price(200_000);
 /// How far apart nodes ask: each of four a quarter of the lowest price more.
@@ -32,8 +34,8 @@ const GRANT_COINS: Amount = Amount(5_000_000_000);
 #[derive(Clone)]
 pub struct MarketConfig {
     pub nodes: u8,
-    /// The engine that all nodes share.
-    pub engine: Arc<dyn Engine>,
+    /// What all nodes sell; at least one.
+    pub wares: Vec<Ware>,
     pub devnet: atoma_devnet::Config,
     /// Keys and journals, one folder per participant.
     pub folder: PathBuf,
@@ -44,11 +46,37 @@ pub struct MarketConfig {
     pub admission: atoma_node::Admission,
 }
 
+/// A model for sale: a task of this role, and the engine that all nodes share.
+#[derive(Clone)]
+pub struct Ware {
+    pub role: u8,
+    pub engine: Arc<dyn Engine>,
+}
+
+impl Ware {
+    pub fn chat(engine: Arc<dyn Engine>) -> Self {
+        Self { role: ROLE_CHAT, engine }
+    }
+
+    /// One that answers at these endpoints, which must be of one role.
+    pub fn answering(endpoints: &[Endpoint], engine: Arc<dyn Engine>) -> Result<Self> {
+        let fits = |role: &u8| endpoints.iter().all(|endpoint| endpoint.is_of_role(*role));
+        let role = [ROLE_CHAT, ROLE_EMBEDDING, ROLE_IMAGE].into_iter().find(fits).with_context(|| {
+            let model = engine.model();
+            format!(
+                "engine `{model}`: text, embeddings and images are sold apart: give each a label of its own"
+            )
+        })?;
+        Ok(Self { role, engine })
+    }
+}
+
 /// A running market.
 pub struct Market {
     pub devnet: Devnet,
     pub chain: ChainClient,
     pub creator: Wallet,
+    /// What sells the first of the wares.
     pub task: TaskId,
     pub nodes: Vec<RunningNode>,
 }
@@ -74,10 +102,16 @@ impl Market {
         let devnet = atoma_devnet::spawn(atoma_devnet::Config { admin, ..config.devnet.clone() }).await?;
         let chain = ChainClient::connect(devnet.deployment().clone()).await?;
         let creator = funded_wallet(chain.deployment(), &chain, &folder).await?;
-        let task = offer(&chain, &creator, config.engine.model(), ceiling(config.price)).await?;
+        let mut tasks = Vec::with_capacity(config.wares.len());
+        for ware in &config.wares {
+            tasks.push(
+                offer(&chain, &creator, (ware.engine.model(), ware.role), ceiling(config.price)).await?,
+            );
+        }
+        let task = *tasks.first().context("there is nothing to sell")?;
         let mut nodes = Vec::with_capacity(usize::from(config.nodes));
         for index in 0..config.nodes {
-            nodes.push(start_node(&chain, &config, task, index).await?);
+            nodes.push(start_node(&chain, &config, &tasks, index).await?);
         }
         Ok(Self { devnet, chain, creator, task, nodes })
     }
@@ -119,24 +153,29 @@ async fn fund(deployment: &Deployment, recipient: Address) -> Result<()> {
     Ok(())
 }
 
-/// The task that sells `model`, created with its model if it is not there.
-async fn offer(chain: &ChainClient, creator: &Wallet, model: &str, ceiling: Price) -> Result<TaskId> {
+/// The task that sells a model, created with its model if it is not there.
+pub(crate) async fn offer(
+    chain: &ChainClient,
+    creator: &Wallet,
+    (label, role): (&str, u8),
+    ceiling: Price,
+) -> Result<TaskId> {
     let models = chain.models().await?;
-    let model = match models.iter().find(|row| row.label == model && !row.disabled) {
+    let model = match models.iter().find(|row| row.label == label && !row.disabled) {
         Some(row) => row.id,
-        None => add_model(chain, creator, model).await?,
+        None => add_model(chain, creator, label, role).await?,
     };
     let tasks = chain.tasks().await?;
-    match tasks.iter().find(|task| task.model == model && !task.deprecated) {
+    match tasks.iter().find(|task| task.model == model && task.role == role && !task.deprecated) {
         Some(task) => Ok(task.id),
-        None => create_task(chain, creator, model, ceiling).await,
+        None => create_task(chain, creator, (model, role), ceiling).await,
     }
 }
 
-async fn add_model(chain: &ChainClient, creator: &Wallet, label: &str) -> Result<ModelId> {
+async fn add_model(chain: &ChainClient, creator: &Wallet, label: &str, role: u8) -> Result<ModelId> {
     let call = Call::AddModel(AddModel {
         label: label.to_owned(),
-        modality: ROLE_CHAT,
+        modality: role,
         weights_root: Hash32::ZERO,
         creator_fee_permille: CREATOR_FEE_PERMILLE,
     });
@@ -155,11 +194,11 @@ fn ceiling(price: Price) -> Price {
 async fn create_task(
     chain: &ChainClient,
     creator: &Wallet,
-    model: ModelId,
+    (model, role): (ModelId, u8),
     ceiling: Price,
 ) -> Result<TaskId> {
     let call = Call::CreateTask(CreateTask {
-        role: ROLE_CHAT,
+        role,
         model,
         level: 0,
         exact: false,
@@ -183,7 +222,7 @@ async fn create_task(
 async fn start_node(
     chain: &ChainClient,
     config: &MarketConfig,
-    task: TaskId,
+    tasks: &[TaskId],
     index: u8,
 ) -> Result<RunningNode> {
     let folder = config.folder.join(format!("node-{}", u16::from(index) + 1));
@@ -191,12 +230,14 @@ async fn start_node(
     let receipt_key_file = folder.join("receipt.key");
     let receipt_key = atoma_node::load_or_create_key(&receipt_key_file)?;
     let listen = free_address()?;
+    let price = price(config.price, index);
+    let offering = |task: &TaskId| Offering { task: *task, price, max_units: Units(100_000_000) };
     let registration = Registration {
         endpoint: format!("http://{listen}"),
         receipt_key: receipt_key.public_key(),
         payout: None,
         collateral: None,
-        offerings: vec![Offering { task, price: price(config.price, index), max_units: Units(100_000_000) }],
+        offerings: tasks.iter().map(offering).collect(),
     };
     let node = atoma_node::register_if_needed(chain, &wallet, &registration).await?;
     let node_config = NodeConfig {
@@ -205,9 +246,10 @@ async fn start_node(
         admission: config.admission,
         receipt_key: receipt_key_file,
         wallet: folder.join("wallet.key"),
-        ..NodeConfig::test(node, vec![task], &folder)
+        ..NodeConfig::test(node, tasks.to_vec(), &folder)
     };
-    let handle = spawn_node(chain, &wallet, &node_config, Arc::clone(&config.engine)).await?;
+    let engines = config.wares.iter().map(|ware| Arc::clone(&ware.engine)).collect();
+    let handle = spawn_node(chain, &wallet, &node_config, engines).await?;
     Ok(RunningNode { handle, wallet, config: node_config })
 }
 
@@ -216,11 +258,11 @@ pub async fn spawn_node(
     chain: &ChainClient,
     wallet: &Wallet,
     config: &NodeConfig,
-    engine: Arc<dyn Engine>,
+    engines: Vec<Arc<dyn Engine>>,
 ) -> Result<NodeHandle> {
     let market = Arc::new(SuiMarket::new(chain.clone(), wallet.clone()));
     let receipt_key = atoma_node::load_or_create_key(&config.receipt_key)?;
-    Ok(atoma_node::spawn(config.clone(), Parts { market, receipt_key, engines: vec![engine] }).await?)
+    Ok(atoma_node::spawn(config.clone(), Parts { market, receipt_key, engines }).await?)
 }
 
 /// What the node with this index asks.

@@ -13,7 +13,10 @@ use std::path::PathBuf;
 pub(crate) struct Announcement {
     pub(crate) base_url: String,
     pub(crate) api_key: String,
+    /// The first of the models.
     pub(crate) model: String,
+    #[serde(default)]
+    pub(crate) models: Vec<String>,
     pub(crate) rpc_url: String,
     pub(crate) nodes: Vec<String>,
 }

@@ -83,12 +83,19 @@ impl ChainClient {
 
     /// The offers that hold now.
     pub async fn offers(&self, task: TaskId) -> Result<Vec<Slot>, ChainError> {
-        let row: Task = self.db_view("task", &[task.0]).await?;
         let epoch = self.epoch().await?;
+        let mut offers = self.all_offers(task).await?;
+        offers.retain(|slot| slot.is_live_at(epoch));
+        Ok(offers)
+    }
+
+    /// The offers that hold now, those that begin with the next epoch, and those that ended and still have their
+    /// position.
+    pub async fn all_offers(&self, task: TaskId) -> Result<Vec<Slot>, ChainError> {
+        let row: Task = self.db_view("task", &[task.0]).await?;
         let mut offers = Vec::new();
         for echelon in row.echelons {
-            let slots: Vec<Slot> = self.pages("offers", &[task.0, echelon], 0).await?;
-            offers.extend(slots.into_iter().filter(|slot| slot.is_live_at(epoch)));
+            offers.extend(self.pages::<Slot>("offers", &[task.0, echelon], 0).await?);
         }
         Ok(offers)
     }

@@ -22,8 +22,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a body may take to arrive, unless told otherwise.
+pub const BODY_TIME: Duration = Duration::from_secs(60);
 /// Most that is read of a body that is too long.
 const BODY_DISCARDED_MAX: usize = 4 * BODY_MAX;
 /// How long answers in flight may take once shutting down.
@@ -34,12 +34,15 @@ const GRACE: Duration = Duration::from_secs(30);
 pub struct ConnectConfig {
     pub listen: SocketAddr,
     pub session: SessionConfig,
+    /// How long a body may take to arrive.
+    pub body_time: Duration,
 }
 
 impl ConnectConfig {
     /// On a free port of localhost.
     pub fn local(session: SessionConfig) -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), session }
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self { listen, session, body_time: BODY_TIME }
     }
 }
 
@@ -71,7 +74,8 @@ pub async fn spawn(mut config: ConnectConfig, market: Arc<dyn Market>) -> Result
     let session = Session::open(config.session, market).await?;
     let stop = CancellationToken::new();
     let bounds = atoma_http::Bounds::default();
-    let server = tokio::spawn(atoma_http::serve(listener, router(session.clone()), bounds, stop.clone()));
+    let app = router(session.clone(), config.body_time);
+    let server = tokio::spawn(atoma_http::serve(listener, app, bounds, stop.clone()));
     Ok(Handle { addr, session, stop, server: Some(server) })
 }
 
@@ -98,11 +102,12 @@ impl Drop for Handle {
     }
 }
 
-fn router(session: Session) -> Router {
+fn router(session: Session, body_time: Duration) -> Router {
     let mut router =
         Router::new().route("/v1/models", get(models)).route("/health", get(health)).fallback(not_found);
     for endpoint in Endpoint::ALL {
         let handler = move |State(session): State<Session>, headers: HeaderMap, body: Body| {
+            let body = read_body(body, BODY_MAX, body_time);
             ask(session, endpoint, headers, body)
         };
         router = router.route(endpoint.path(), post(handler));
@@ -114,10 +119,10 @@ async fn ask(
     session: Session,
     endpoint: Endpoint,
     headers: HeaderMap,
-    body: Body,
+    body: impl Future<Output = Result<Bytes, ApiError>>,
 ) -> Result<Response, ApiError> {
     let route = Route::of(&headers)?;
-    let body = read_body(body).await?;
+    let body = body.await?;
     let quote = session.quote(endpoint, &body).await?.routed(route, &body);
     Ok(session.ask(&quote, body).await?.into_response())
 }
@@ -145,10 +150,10 @@ pub fn model_list(models: &[String]) -> Value {
     json!({"object": "list", "data": models.iter().map(one).collect::<Vec<_>>()})
 }
 
-/// Reads a request body of at most [`BODY_MAX`] bytes within a bounded time. One that is too long is read on
+/// Reads a request body of at most `most` bytes within `time`. One that is too long is read on
 /// for a while, because a client that still writes would not see the refusal.
-pub async fn read_body(body: Body) -> Result<Bytes, ApiError> {
-    match tokio::time::timeout(BODY_TIMEOUT, collect(body)).await {
+pub async fn read_body(body: Body, most: usize, time: Duration) -> Result<Bytes, ApiError> {
+    match tokio::time::timeout(time, collect(body, most)).await {
         Ok(read) => read,
         Err(_) => Err(ApiError::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -158,7 +163,7 @@ pub async fn read_body(body: Body) -> Result<Bytes, ApiError> {
     }
 }
 
-async fn collect(body: Body) -> Result<Bytes, ApiError> {
+async fn collect(body: Body, most: usize) -> Result<Bytes, ApiError> {
     let broken = |_| ApiError::bad_request("body_unreadable", "the body broke off");
     let mut chunks = body.into_data_stream();
     let Some(first) = chunks.next().await.transpose().map_err(broken)? else { return Ok(Bytes::new()) };
@@ -169,12 +174,12 @@ async fn collect(body: Body) -> Result<Bytes, ApiError> {
         if length > BODY_DISCARDED_MAX {
             break;
         }
-        if length <= BODY_MAX {
+        if length <= most {
             all.get_or_insert_with(|| BytesMut::from(first.as_ref())).extend_from_slice(&chunk);
         }
     }
-    if length > BODY_MAX {
-        return Err(ApiError::body_too_large(BODY_MAX));
+    if length > most {
+        return Err(ApiError::body_too_large(most));
     }
     Ok(all.map_or(first, BytesMut::freeze))
 }

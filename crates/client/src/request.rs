@@ -53,10 +53,11 @@ impl<'a> RequestView<'a> {
         }
         let view: Self = serde_json::from_slice(body).map_err(|error| {
             let code = if error.is_data() { "invalid_request" } else { "invalid_json" };
-            ApiError::bad_request(code, format!("the body is not a valid request: {error}"))
+            let unread = || ApiError::bad_request(code, format!("the body is not a valid request: {error}"));
+            wrong_member(body).unwrap_or_else(unread)
         })?;
         if view.n.is_some_and(|n| n > CHOICES_MAX) {
-            return Err(ApiError::bad_request("invalid_request", format!("n must be at most {CHOICES_MAX}")));
+            return Err(ApiError::wrong_member("n", &format!("at most {CHOICES_MAX}")));
         }
         Ok(view)
     }
@@ -124,6 +125,25 @@ impl<'a> RequestView<'a> {
     }
 }
 
+/// What is wrong with a body that is an object of other members than are read.
+fn wrong_member(body: &[u8]) -> Option<ApiError> {
+    let body: serde_json::Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let must = |name: &'static str, what: &str, is_right: fn(&Value) -> bool| {
+        let wrong = body.get(name).filter(|value| !value.is_null() && !is_right(value));
+        wrong.map(|_| ApiError::wrong_member(name, what))
+    };
+    let count = |name| must(name, "an integer that is not negative", Value::is_u64);
+    if !body.get("model").is_some_and(Value::is_string) {
+        return Some(ApiError::wrong_member("model", "the name of a model"));
+    }
+    let counts = ["max_tokens", "max_completion_tokens", "max_output_tokens", "n"];
+    counts
+        .into_iter()
+        .find_map(count)
+        .or_else(|| must("stream", "a boolean", Value::is_boolean))
+        .or_else(|| must("size", "a text", Value::is_string))
+}
+
 fn input_max(body: &[u8]) -> u64 {
     let images = index(memchr::memmem::find_iter(body, IMAGE_WORDS).count());
     index(body.len()).saturating_add(TEMPLATE_TOKENS).saturating_add(images.saturating_mul(IMAGE_TOKENS))
@@ -144,7 +164,13 @@ mod tests {
         assert_eq!((view.model.as_ref(), view.wants_stream()), ("m", true));
         assert_eq!(RequestView::parse(b"{").unwrap_err().code, "invalid_json");
         assert_eq!(RequestView::parse(b"{}").unwrap_err().code, "invalid_request");
-        assert_eq!(RequestView::parse(br#"{"model":"m","n":129}"#).unwrap_err().code, "invalid_request");
+        let wrong = |body: &str| RequestView::parse(body.as_bytes()).unwrap_err().param;
+        for member in ["\"n\":129", "\"max_tokens\":-1", "\"stream\":1", "\"size\":[]", "\"n\":1.5"] {
+            let name = member.split('"').nth(1);
+            assert_eq!(wrong(&format!("{{\"model\":\"m\",{member}}}")), name);
+        }
+        assert_eq!(wrong("{\"model\":7}"), Some("model"));
+        assert_eq!(wrong("{\"model\":\"m\",\"n\":1,\"n\":2}"), None);
         assert_eq!(RequestView::parse(&vec![b' '; BODY_MAX + 1]).unwrap_err().code, "body_too_large");
     }
 

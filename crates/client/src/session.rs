@@ -348,7 +348,7 @@ impl Session {
     pub async fn prepare(&self, model: &str) -> Result<(), ApiError> {
         let task = self.inner.task_for(model, None).await?;
         let pool = self.inner.pool(task.id);
-        self.inner.stock(&pool).await.map_err(|error| ApiError::unavailable("no_stack", error.to_string()))
+        self.inner.stock(&pool).await.map_err(|error| ApiError::no_stack(&error))
     }
 
     /// Ends background work and acknowledges everything that was checked. Answers still being read go on.

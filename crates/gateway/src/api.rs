@@ -16,7 +16,7 @@ mod tests;
 use crate::serve::Gateway;
 use crate::store::StoreError;
 use atoma_client::ApiError;
-use atoma_client::proxy::{not_found, wrong_method};
+use atoma_client::proxy::{BODY_TIME, not_found, read_body, wrong_method};
 use atoma_client::request::Endpoint;
 use axum::Router;
 use axum::body::Body;
@@ -121,7 +121,7 @@ pub(crate) fn out_of_scope(scope: &str) -> ApiError {
 
 /// Reads a small JSON body.
 async fn read<T: serde::de::DeserializeOwned>(body: Body) -> Result<T, ApiError> {
-    let bytes = axum::body::to_bytes(body, BODY_MAX).await.map_err(|_| ApiError::body_too_large(BODY_MAX))?;
+    let bytes = read_body(body, BODY_MAX, BODY_TIME).await?;
     serde_json::from_slice(&bytes).map_err(|error| {
         let code = if error.is_data() { "invalid_request" } else { "invalid_json" };
         ApiError::bad_request(code, format!("the body is not a valid request: {error}"))

@@ -11,7 +11,7 @@ use crate::store::{PurseKind, UsageRow, Want, now_ms};
 use atoma_client::ApiError;
 use atoma_client::channel::Completion;
 use atoma_client::proxy::read_body;
-use atoma_client::request::Endpoint;
+use atoma_client::request::{BODY_MAX, Endpoint};
 use atoma_client::route::Route;
 use atoma_client::session::{Answer, AnswerBody, Quote};
 use atoma_types::Amount;
@@ -49,12 +49,12 @@ impl Gateway {
         headers: HeaderMap,
         body: Body,
     ) -> Result<Response, Refusal> {
-        let refused = || add(&self.metrics.refused, 1);
-        let key = self.key_for_asking(&headers).inspect_err(|_| refused())?;
+        let refused = |refusal: &Refusal| self.metrics.refuse(refusal.error.code);
+        let key = self.key_for_asking(&headers).inspect_err(refused)?;
         let answered = match self.admit(endpoint, &key, &headers, body).await {
-            Ok(admitted) => Arc::clone(&self).ask(admitted).await.map_err(Refusal::from),
+            Ok(admitted) => Arc::clone(&self).ask(admitted).await.map_err(|error| ours(error).into()),
             Err(refusal) => {
-                refused();
+                refused(&refusal);
                 Err(refusal)
             }
         };
@@ -71,7 +71,8 @@ impl Gateway {
         // A task of its own, so that who hangs up early is still charged for what was asked.
         self.accounting.spawn(Arc::clone(&self).pay(admitted, reply));
         let answered = answered.await.unwrap_or_else(|_| Err(draining()));
-        let answer = answered.inspect_err(|_| add(&self.metrics.failed, 1))?;
+        let answer = answered.inspect_err(|error| in_flight.failed(error.code))?;
+        in_flight.answered();
         let AnswerBody::Stream(stream) = answer.body else { return Ok(answer.into_response()) };
         // In flight until the last byte, or until the user hangs up.
         let counted = stream.map(move |chunk| {
@@ -108,7 +109,7 @@ impl Gateway {
         money::count_request(&key.owners(), Now::read()).map_err(|full| too_many(Rate::Requests, full))?;
         let place = self.place(key)?;
         let route = Route::of(headers)?;
-        let body = read_body(body).await?;
+        let body = read_body(body, BODY_MAX, self.config.requests.body_time()).await?;
         let quote = self.session.quote(endpoint, &body).await?.routed(route, &body);
         let hold = self.hold(key, self.charged(quote.max_cost), quote.max_units.0).await?;
         Ok(Admitted { body, quote, hold, place })
@@ -242,6 +243,16 @@ impl Gateway {
             // Not known in this process any more: the next start finds out.
             None => hold.keep(),
         }
+    }
+}
+
+/// What the gateway's own wallet lacks is not the caller's to pay.
+fn ours(error: ApiError) -> ApiError {
+    match error.status {
+        StatusCode::PAYMENT_REQUIRED => {
+            ApiError::unavailable("no_stack", "the gateway cannot buy units now: try again")
+        }
+        _ => error,
     }
 }
 

@@ -149,10 +149,14 @@ pub struct Supply {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Requests {
+    /// Connections at once; more wait to be accepted.
+    pub connections: usize,
     /// Bodies in memory at once, being read or not yet answered; further ones are refused unread.
     pub bodies: usize,
     /// How many of them may belong to one key.
     pub bodies_per_key: usize,
+    /// Time for a body to arrive.
+    pub body_ms: u64,
     /// Requests that may wait for a node; further ones are refused.
     pub queue: usize,
     pub wait_ms: u64,
@@ -188,14 +192,22 @@ impl Default for Supply {
 impl Default for Requests {
     fn default() -> Self {
         Self {
+            connections: atoma_http::Bounds::default().connections,
             bodies: 512,
             bodies_per_key: 256,
+            body_ms: 60_000,
             queue: 1_024,
             wait_ms: 30_000,
             attempts: 3,
             default_output: 1_024,
             patience_ms: 600_000,
         }
+    }
+}
+
+impl Requests {
+    pub(crate) fn body_time(&self) -> Duration {
+        Duration::from_millis(self.body_ms)
     }
 }
 
@@ -257,7 +269,7 @@ impl GatewayConfig {
 
     /// Every value within its bounds.
     pub fn check(&self) -> Result<(), ConfigError> {
-        within("stacks.per_task", self.stacks.per_task, 1, 64)?;
+        within("stacks.per_task", self.stacks.per_task, 1, 1_024)?;
         within("stacks.units", self.stacks.units, 1_000, UNITS_MAX)?;
         within("stacks.max_price", self.stacks.max_price.unwrap_or(1), 1, PRICE_MAX)?;
         within("stacks.nodes", self.stacks.nodes, 1, 16)?;
@@ -268,8 +280,10 @@ impl GatewayConfig {
         within("supply.idle_s", self.supply.idle_s, 1, 31_536_000)?;
         within("stacks.low_water_permille", self.stacks.low_water_permille, 0, 999)?;
         within("stacks.open_max", self.stacks.open_max, self.stacks.per_task, 4_096)?;
+        within("requests.connections", self.requests.connections, 1, 65_536)?;
         within("requests.bodies", self.requests.bodies, 1, 100_000)?;
         within("requests.bodies_per_key", self.requests.bodies_per_key, 1, self.requests.bodies)?;
+        within("requests.body_ms", self.requests.body_ms, 1, 600_000)?;
         within("requests.queue", self.requests.queue, 1, 100_000)?;
         within("requests.wait_ms", self.requests.wait_ms, 1, 600_000)?;
         within("requests.attempts", self.requests.attempts, 1, 16)?;
@@ -344,7 +358,7 @@ mod tests {
     #[test]
     fn bad_values_are_one_clear_line() {
         let message = |text: &str| GatewayConfig::parse(text).unwrap_err().to_string();
-        assert_eq!(message("data = 'd'\n[stacks]\nper_task = 0"), "stacks.per_task must be 1 to 64, is 0");
+        assert_eq!(message("data = 'd'\n[stacks]\nper_task = 0"), "stacks.per_task must be 1 to 1024, is 0");
         assert_eq!(
             message("data = 'd'\n[requests]\nattempts = 99"),
             "requests.attempts must be 1 to 16, is 99"

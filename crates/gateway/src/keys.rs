@@ -1,6 +1,7 @@
 //! API keys. A key is shown once and kept as a hash; what it, or its account, may spend is reserved before a
 //! request and settled after it (see [`crate::money`]), so that requests in flight together never exceed it.
 
+use crate::metrics::Leases;
 use crate::money::Owner;
 use crate::store::{AccountRow, Correct, Grant, Limits, PurseId};
 use atoma_client::ApiError;
@@ -293,6 +294,20 @@ impl Keys {
             }
         }
         idle
+    }
+
+    /// What this process has leased of all of them.
+    pub(crate) fn leases(&self) -> Leases {
+        let state = self.read();
+        let keys = state.by_id.values().map(|key| &key.purse);
+        let owners = keys.chain(state.accounts.values().map(|account| &account.purse));
+        owners.fold(Leases::default(), |sum, owner| {
+            let Leases { leased, reserved } = owner.leases();
+            Leases {
+                leased: sum.leased.saturating_add(leased),
+                reserved: sum.reserved.saturating_add(reserved),
+            }
+        })
     }
 
     fn with_owner(&self, purse: PurseId, act: impl FnOnce(&Owner)) {

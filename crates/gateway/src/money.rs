@@ -4,6 +4,7 @@
 //! set aside is a [`Hold`]: settled it is spent, dropped it is given back. Time is an argument.
 
 use crate::keys::Key;
+use crate::metrics::Leases;
 use crate::rates::{Full, Rate, Standing, Window};
 use crate::store::{Grant, Limits, PurseId, PurseKind, Want};
 use atoma_types::Amount;
@@ -127,6 +128,12 @@ impl Owner {
         if let Some(money) = self.state().money(purse) {
             money.leased = money.leased.saturating_add(delta);
         }
+    }
+
+    /// What is leased of budget or balance; what may be spent in a day is the same money.
+    pub(crate) fn leases(&self) -> Leases {
+        let state = self.state();
+        Leases { leased: state.total.leased, reserved: state.total.reserved }
     }
 
     /// Takes what was not used since the last call out of use.

@@ -15,6 +15,7 @@ use atoma_client::journal::JournalError;
 use atoma_client::market::Market;
 use atoma_client::session::{LifeError, OpenError};
 use atoma_client::{Session, SessionConfig};
+use atoma_http::Bounds;
 use atoma_types::Address;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -153,7 +154,8 @@ pub async fn spawn_with(
         tokio::spawn(deposits::follow(gateway.store.clone(), transfers, stop.clone()));
     }
     let app = api::router(Arc::clone(&gateway));
-    let server = tokio::spawn(atoma_http::serve(listener, app, atoma_http::Bounds::default(), stop.clone()));
+    let bounds = Bounds { connections: gateway.config.requests.connections, ..Bounds::default() };
+    let server = tokio::spawn(atoma_http::serve(listener, app, bounds, stop.clone()));
     Ok(GatewayHandle { addr, session, gateway, stop, server: Some(server) })
 }
 

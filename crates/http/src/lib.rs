@@ -1,5 +1,11 @@
 //! The HTTP/1.1 server that services run in: its clients can hold only so many connections, and each only for
-//! so long without asking for anything. It knows nothing of what is served.
+//! so long without asking for anything; and the page of numbers that each of them shows. It knows nothing of what is
+//! served.
+
+mod files;
+pub mod metrics;
+
+pub use files::raise_file_limit;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
@@ -32,12 +38,13 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { connections: 1_024, head: Duration::from_secs(30) }
+        Self { connections: 8_192, head: Duration::from_secs(30) }
     }
 }
 
 /// Serves until told to stop, with `ConnectInfo` of the peer in every request, then waits for the answers that are under way.
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: CancellationToken) {
+    files::check(bounds.connections);
     let mut server = Builder::new(TokioExecutor::new()).http1_only();
     server.http1().timer(TokioTimer::new()).header_read_timeout(bounds.head);
     let places = Arc::new(Semaphore::new(bounds.connections));

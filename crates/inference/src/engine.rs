@@ -2,8 +2,8 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 pub use atoma_types::wire::Endpoint;
@@ -46,11 +46,22 @@ pub struct Load {
     pub capacity: Option<u64>,
     /// Answers since the start for which it claimed more than was possible, and was paid less.
     pub overstated: u64,
+    /// Servers behind it, and how many of them can be reached; an engine in this process is one.
+    pub replicas: u64,
+    pub replicas_healthy: u64,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { healthy: true, running: 0, waiting: 0, capacity: None, overstated: 0 }
+        Self {
+            healthy: true,
+            running: 0,
+            waiting: 0,
+            capacity: None,
+            overstated: 0,
+            replicas: 1,
+            replicas_healthy: 1,
+        }
     }
 }
 
@@ -114,6 +125,60 @@ impl fmt::Debug for Prepared {
             .field("max_output_tokens", &self.max_output_tokens)
             .field("stream", &self.stream)
             .finish_non_exhaustive()
+    }
+}
+
+/// An engine that can be replaced while it serves. A request ends on the engine that prepared it.
+pub struct Replaceable {
+    model: String,
+    current: RwLock<Arc<dyn Engine>>,
+}
+
+/// What a [`Replaceable`] prepares.
+struct Held {
+    engine: Arc<dyn Engine>,
+    prepared: Prepared,
+}
+
+impl Replaceable {
+    pub fn new(engine: Arc<dyn Engine>) -> Self {
+        Self { model: engine.model().to_owned(), current: RwLock::new(engine) }
+    }
+
+    /// The next requests go to `engine`, which serves the same model.
+    pub fn replace(&self, engine: Arc<dyn Engine>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = engine;
+    }
+
+    fn current(&self) -> Arc<dyn Engine> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Engine for Replaceable {
+    fn model(&self) -> &str {
+        &self.model
+    }
+
+    fn context_tokens(&self) -> u64 {
+        self.current().context_tokens()
+    }
+
+    fn prepare(&self, endpoint: Endpoint, body: &Bytes) -> Result<Prepared, EngineError> {
+        let engine = self.current();
+        let prepared = engine.prepare(endpoint, body)?;
+        let Prepared { input_tokens, input_tokens_broken_off, max_output_tokens, stream, .. } = prepared;
+        let payload = Box::new(Held { engine, prepared });
+        Ok(Prepared { input_tokens, input_tokens_broken_off, max_output_tokens, stream, payload })
+    }
+
+    fn run(&self, prepared: Prepared, output_limit: u64) -> Result<Generation, EngineError> {
+        let Held { engine, prepared } = prepared.into_payload()?;
+        engine.run(prepared, output_limit)
+    }
+
+    fn load(&self) -> Load {
+        self.current().load()
     }
 }
 

@@ -27,7 +27,8 @@ pub mod upstream;
 
 pub use digest::Work;
 pub use engine::{
-    Endpoint, Engine, EngineError, Frame, Generation, GenerationSink, Load, Outcome, Prepared, Summary,
+    Endpoint, Engine, EngineError, Frame, Generation, GenerationSink, Load, Outcome, Prepared, Replaceable,
+    Summary,
 };
 pub use gguf::GgufError;
 pub use model::ModelError;

@@ -17,7 +17,7 @@ use crate::gate::Gate;
 use crate::journal::{Journal, JournalError};
 use crate::ledger::{Ledger, Terms};
 use crate::market::Market;
-use atoma_inference::Engine;
+use atoma_inference::Replaceable;
 use atoma_types::{Address, Grant, NodeId, Price, PublicKey, RequestAuth, Signed, TaskId, Units};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
@@ -54,7 +54,7 @@ pub(crate) struct Offer {
     pub(crate) max_units: Units,
     /// The model's label on chain, which is also the engine's name for it.
     pub(crate) model: String,
-    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) engine: Arc<Replaceable>,
 }
 
 /// Why a stack cannot be served here.

@@ -1,9 +1,11 @@
 //! What an operator may set. Read once, checked once; a bad value is one line that names it.
 
+use atoma_inference::Endpoint;
 use atoma_inference::upstream::{UpstreamConfig, UpstreamError};
 use atoma_types::onchain::Deployment;
 use atoma_types::{NodeId, TaskId};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,7 +55,7 @@ pub struct NodeConfig {
 }
 
 /// One model and what runs it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum EngineConfig {
     /// Servers that speak OpenAI's protocol.
@@ -65,13 +67,36 @@ pub enum EngineConfig {
 }
 
 /// A model by its name in the model store.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoredModel {
     pub model: String,
 }
 
+/// A file with nothing but engines.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EnginesFile {
+    engines: Vec<EngineConfig>,
+}
+
 impl EngineConfig {
+    /// The `[[engines]]` of a file that has nothing else.
+    pub fn load_all(path: &Path) -> Result<Vec<Self>, ConfigError> {
+        let EnginesFile { engines } = parse(path)?;
+        check_engines(&engines)?;
+        Ok(engines)
+    }
+
+    /// What it answers.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        match self {
+            Self::Upstream(config) => &config.endpoints,
+            Self::Reference(_) => &[Endpoint::ChatCompletions, Endpoint::Completions],
+            Self::Minilm(_) => &[Endpoint::Embeddings],
+        }
+    }
+
     /// The model's label in the market.
     pub fn model(&self) -> &str {
         match self {
@@ -193,9 +218,7 @@ impl NodeConfig {
     }
 
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
-        let config: Self = toml::from_str(&text).map_err(|error| syntax(path, &text, &error))?;
+        let config: Self = parse(path)?;
         config.check()?;
         Ok(config)
     }
@@ -209,16 +232,9 @@ impl NodeConfig {
         if self.tasks.is_empty() {
             return value("tasks", "must name at least one task");
         }
-        for (index, engine) in self.engines.iter().enumerate() {
-            if self.engines.iter().take(index).any(|other| other.model() == engine.model()) {
-                return value("engines", "must not name a model twice");
-            }
-            if let EngineConfig::Upstream(upstream) = engine {
-                upstream.check()?;
-            }
-        }
-        if self.admission.concurrent == 0 || self.admission.concurrent > 1_024 {
-            return value("admission.concurrent", "must be 1 to 1024");
+        check_engines(&self.engines)?;
+        if self.admission.concurrent == 0 || self.admission.concurrent > 16_384 {
+            return value("admission.concurrent", "must be 1 to 16384");
         }
         if self.admission.waiting > 1_024 {
             return value("admission.waiting", "must be at most 1024");
@@ -246,6 +262,24 @@ impl NodeConfig {
         }
         Ok(())
     }
+}
+
+fn check_engines(engines: &[EngineConfig]) -> Result<(), ConfigError> {
+    for (index, engine) in engines.iter().enumerate() {
+        if engines.iter().take(index).any(|other| other.model() == engine.model()) {
+            return Err(ConfigError::Value { field: "engines", reason: "must not name a model twice" });
+        }
+        if let EngineConfig::Upstream(upstream) = engine {
+            upstream.check()?;
+        }
+    }
+    Ok(())
+}
+
+fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
+    toml::from_str(&text).map_err(|error| syntax(path, &text, &error))
 }
 
 fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {

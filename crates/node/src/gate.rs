@@ -20,6 +20,7 @@ pub(crate) struct Gate {
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     concurrent: usize,
+    queue: usize,
     wait: Duration,
 }
 
@@ -35,6 +36,7 @@ impl Gate {
             running: Arc::new(Semaphore::new(config.concurrent)),
             waiting: Arc::new(Semaphore::new(config.waiting)),
             concurrent: config.concurrent,
+            queue: config.waiting,
             wait: config.wait(),
         }
     }
@@ -59,6 +61,11 @@ impl Gate {
     /// How many are running.
     pub(crate) fn running(&self) -> usize {
         self.concurrent.saturating_sub(self.running.available_permits())
+    }
+
+    /// How many wait for a place.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.saturating_sub(self.waiting.available_permits())
     }
 }
 

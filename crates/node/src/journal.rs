@@ -10,8 +10,8 @@ mod open;
 mod read;
 mod write;
 
-pub use open::OpenError;
 pub(crate) use open::{Boot, Identity, Opened};
+pub use open::{OpenError, running_process};
 pub(crate) use read::Kept;
 pub(crate) use write::Writer;
 
@@ -30,8 +30,8 @@ use std::time::Duration;
 const SYNC_WITHIN: Duration = Duration::from_millis(10);
 /// How long an entry waits for company on its way from the log into the database.
 const LINGER: Duration = Duration::from_millis(50);
-/// Entries that may wait for the writer.
-const QUEUE: usize = 4_096;
+/// Places for entries. Every running request holds one for its record.
+const QUEUE: usize = 32_768;
 /// How long a caller waits for room in the queue.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -149,6 +149,11 @@ impl Journal {
             Ok(None) => Err(JournalError::Closed),
             Err(_) => Err(JournalError::Full),
         }
+    }
+
+    /// How many entries wait for the writer, and for how long, at most, the oldest has not been committed.
+    pub(crate) fn backlog(&self) -> (usize, Duration) {
+        (self.queue.waiting(), self.queue.lag())
     }
 
     /// Writes one entry.

@@ -216,9 +216,14 @@ impl Ledger {
 
     /// What is unsettled, if it pays at least `least`, the creator's share included.
     pub fn unsettled_worth(&self, least: Amount) -> Option<(Units, &Signed<Voucher>)> {
+        self.unsettled().filter(|_| self.unsettled_amount() >= least)
+    }
+
+    /// What the unsettled units pay, the creator's share included.
+    pub fn unsettled_amount(&self) -> Amount {
         let cost = |units| self.terms.price.cost(units).unwrap_or_default();
         let (paid, owed) = (cost(self.limits.settled_units), cost(self.acknowledged_units()));
-        self.unsettled().filter(|_| owed.sub(paid).unwrap_or_default() >= least)
+        owed.sub(paid).unwrap_or_default()
     }
 
     /// Whether nothing more can come of this channel: its settlement window is over, or it takes no more

@@ -24,15 +24,16 @@ mod peers;
 mod register;
 mod service;
 mod settle;
+mod standing;
 
 pub use channels::RestoreChannelsError;
 pub use config::{
     Admission, BODY_BYTES_MAX, ConfigError, EngineConfig, Limits, NodeConfig, Settle, StoredModel,
 };
 pub use http::{ChannelInfo, NodeInfo, TaskInfo};
-pub use journal::{JournalError, OpenError};
+pub use journal::{JournalError, OpenError, running_process};
 pub use keys::{KeyError, load_key, load_or_create_key};
 pub use market::{ChainResult, Market, Prepared, SuiMarket};
 pub use register::{Offering, RegisterError, Registration, register_if_needed};
-pub use service::{DrainError, NodeHandle, Parts, SpawnError, spawn};
+pub use service::{DrainError, NoEngine, NodeHandle, Parts, SpawnError, spawn};
 pub use settle::SettleError;

@@ -26,6 +26,7 @@ pub trait Market: Send + Sync + 'static {
     fn node(&self, id: NodeId) -> ChainResult<'_, Option<Node>>;
     fn task(&self, id: TaskId) -> ChainResult<'_, Option<Task>>;
     fn model(&self, id: ModelId) -> ChainResult<'_, Option<Model>>;
+    /// The task's offers, also those that ended or are yet to begin.
     fn offers(&self, task: TaskId) -> ChainResult<'_, Vec<Slot>>;
     /// Events after `from`, or from now on.
     fn events(&self, from: Option<EventCursor>) -> BoxStream<'static, Result<EventFrame, ChainError>>;
@@ -78,7 +79,7 @@ impl Market for SuiMarket {
     }
 
     fn offers(&self, task: TaskId) -> ChainResult<'_, Vec<Slot>> {
-        Box::pin(self.chain.offers(task))
+        Box::pin(self.chain.all_offers(task))
     }
 
     fn events(&self, from: Option<EventCursor>) -> BoxStream<'static, Result<EventFrame, ChainError>> {

@@ -1,7 +1,7 @@
 //! Putting a node on chain: once, and again only what has changed.
 
 use atoma_chain::{Call, ChainClient, ChainError, RegisterNode, Subscribe, Wallet};
-use atoma_types::onchain::{Abort, Event, Node, Task};
+use atoma_types::onchain::{Abort, Event, Node, Slot, Task};
 use atoma_types::{Address, Amount, ArithmeticError, NodeId, Price, PublicKey, TaskId, Units};
 
 /// What a node wants to be known for.
@@ -112,7 +112,8 @@ async fn subscribe(
     offering: &Offering,
 ) -> Result<(), RegisterError> {
     let echelons = task(chain, offering.task).await?.echelons;
-    if chain.offers(offering.task).await?.iter().any(|slot| slot.node == node) {
+    let standing = |slot: &Slot| slot.node == node && slot.is_standing();
+    if chain.all_offers(offering.task).await?.iter().any(standing) {
         return Ok(());
     }
     let Offering { task, price, max_units } = *offering;

@@ -11,7 +11,7 @@ use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::settle::{SettleError, Settler};
 use atoma_chain::{ChainError, EventCursor};
-use atoma_inference::Engine;
+use atoma_inference::{Engine, Replaceable};
 use atoma_types::message::AUTH_LIFE_MAX_MS;
 use atoma_types::onchain::Node;
 use atoma_types::{NodeId, SecretKey, TaskId};
@@ -53,8 +53,8 @@ pub enum SpawnError {
     Level(TaskId),
     #[error("node {node} is not subscribed to task {task}; run atoma node register")]
     NotSubscribed { node: NodeId, task: TaskId },
-    #[error("task {task} needs the model {model}, which no engine here serves")]
-    NoEngine { task: TaskId, model: String },
+    #[error(transparent)]
+    NoEngine(#[from] NoEngine),
     #[error(transparent)]
     Journal(#[from] OpenError),
     #[error("cannot read the journal: {0}")]
@@ -63,6 +63,14 @@ pub enum SpawnError {
     Restore(#[from] RestoreChannelsError),
     #[error("cannot make an HTTP client: {0}")]
     Http(#[from] reqwest::Error),
+}
+
+/// A task's model is missing among the engines.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("task {task} needs the model {model}, which no engine here serves")]
+pub struct NoEngine {
+    pub task: TaskId,
+    pub model: String,
 }
 
 /// What is left undone after a drain. Nothing is lost: the next start goes on.
@@ -154,6 +162,7 @@ fn start(config: NodeConfig, key: SecretKey, ready: Ready) -> NodeHandle {
     let server = atoma_http::serve(listener, router(app.clone()), config.limits.bounds(), stop.clone());
     tokio::spawn(follow_events(channels.clone(), cursor, stop.clone()));
     tokio::spawn(watch_streams(app.clone(), stop.clone()));
+    tokio::spawn(crate::standing::watch(channels.clone(), metrics.clone(), stop.clone()));
     let settler = Settler::new(channels, config.settle, metrics);
     match app.channels.shelf().is_disabled() {
         true => tracing::warn!(node = %config.node, %addr, "disabled on chain: settling, serving nothing"),
@@ -197,22 +206,31 @@ async fn check_node(config: &NodeConfig, parts: &Parts) -> Result<Node, SpawnErr
 }
 
 async fn offers(config: &NodeConfig, parts: &Parts) -> Result<Vec<Arc<Offer>>, SpawnError> {
-    let mut offers = Vec::with_capacity(config.tasks.len());
+    let mut offers: Vec<Arc<Offer>> = Vec::with_capacity(config.tasks.len());
     for id in &config.tasks {
         let task = parts.market.task(*id).await?.ok_or(SpawnError::UnknownTask(*id))?;
         if task.level != LEVEL {
             return Err(SpawnError::Level(*id));
         }
         let model = parts.market.model(task.model).await?.ok_or(SpawnError::UnknownTask(*id))?.label;
-        let offers_now = parts.market.offers(*id).await?;
-        let own = offers_now.iter().find(|slot| slot.node == config.node);
+        // The newest, also if it has ended: the stacks that it sold are served to their end.
+        let all = parts.market.offers(*id).await?;
+        let own = all.iter().filter(|slot| slot.node == config.node).max_by_key(|slot| slot.until_epoch);
         let own = own.ok_or(SpawnError::NotSubscribed { node: config.node, task: *id })?;
         let (price, max_units) = (own.price, own.max_units);
-        let engine = parts.engines.iter().find(|engine| engine.model() == model).cloned();
-        let engine = engine.ok_or_else(|| SpawnError::NoEngine { task: *id, model: model.clone() })?;
+        let same = offers.iter().find(|offer| offer.model == model).map(|offer| offer.engine.clone());
+        let engine = match same {
+            Some(engine) => engine,
+            None => Arc::new(Replaceable::new(engine_for(&parts.engines, *id, &model)?)),
+        };
         offers.push(Arc::new(Offer { task: *id, level: task.level, price, max_units, model, engine }));
     }
     Ok(offers)
+}
+
+fn engine_for(engines: &[Arc<dyn Engine>], task: TaskId, model: &str) -> Result<Arc<dyn Engine>, NoEngine> {
+    let found = engines.iter().find(|engine| engine.model() == model);
+    found.cloned().ok_or_else(|| NoEngine { task, model: model.to_owned() })
 }
 
 async fn cursor(journal: &Journal) -> Result<Option<EventCursor>, JournalError> {
@@ -237,6 +255,24 @@ impl NodeHandle {
     /// Whether this node is disabled on chain and only settles.
     pub fn is_disabled(&self) -> bool {
         self.app.channels.shelf().is_disabled()
+    }
+
+    /// Serves with these engines from the next request on; what runs ends on the engine that began it. If the model of
+    /// a task is missing, nothing changes.
+    pub fn replace_engines(&self, engines: &[Arc<dyn Engine>]) -> Result<(), NoEngine> {
+        let offers = &self.app.channels.shelf().offers;
+        let found = offers.iter().map(|offer| engine_for(engines, offer.task, &offer.model));
+        let found = found.collect::<Result<Vec<_>, _>>()?;
+        for (offer, engine) in offers.iter().zip(found) {
+            offer.engine.replace(engine);
+        }
+        self.app.metrics.reloads.increment();
+        Ok(())
+    }
+
+    /// Counts a change of the engines that could not be taken up.
+    pub fn count_refused_reload(&self) {
+        self.app.metrics.reload_failures.increment();
     }
 
     /// Waits until this node is disabled on chain and nothing is left to settle.

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 /// How often one transaction is submitted before it is left to the next round.
 const SUBMITS: u32 = 5;
 const SUBMIT_PAUSE: Duration = Duration::from_millis(500);
-/// A channel whose settlement was refused is tried again after this long.
+/// A channel whose settlement was refused is tried again after this long, or sooner if its window ends.
 const REFUSED_PAUSE_MS: u64 = 60_000;
 
 /// A settlement could not be made now.
@@ -101,16 +101,20 @@ impl Settler {
         shelf.clock.observe_chain(shelf.market.now_ms().await?);
         self.channels.refresh_stale().await;
         let now_ms = shelf.clock.now().chain_ms;
-        let due: Vec<_> =
-            self.channels.all().iter().filter_map(|channel| self.due(channel, round, now_ms)).collect();
+        let channels = self.channels.all();
+        let mut due: Vec<_> =
+            channels.iter().filter_map(|channel| self.due(channel, round, now_ms)).collect();
+        due.sort_by_key(|(deadline_ms, _)| *deadline_ms);
+        let due: Vec<_> = due.into_iter().map(|(_, voucher)| voucher).collect();
         let mut failed = None;
         for batch in due.chunks(Call::SETTLE_MAX) {
             if let Err(error) = self.settle(batch, now_ms).await {
+                self.metrics.settlement_failures.increment();
                 tracing::warn!(%error, vouchers = batch.len(), "cannot settle yet");
                 failed = Some(error);
             }
         }
-        for channel in self.channels.all() {
+        for channel in channels {
             if let Err(error) = self.collect(&channel, round, now_ms).await {
                 tracing::warn!(stack = %channel.terms.stack, %error, "cannot withdraw yet");
             }
@@ -118,8 +122,8 @@ impl Settler {
         failed.map_or(Ok(()), Err)
     }
 
-    /// The channel's voucher, if it should go on chain now.
-    fn due(&mut self, channel: &Channel, round: Round, now_ms: u64) -> Option<Signed<Voucher>> {
+    /// The channel's voucher, if it should go on chain now, and until when it can.
+    fn due(&mut self, channel: &Channel, round: Round, now_ms: u64) -> Option<(u64, Signed<Voucher>)> {
         let stack = channel.terms.stack;
         let (units, voucher, is_worth, limits) = {
             let books = channel.books();
@@ -137,7 +141,7 @@ impl Settler {
         let old = now_ms.saturating_sub(since) >= self.config.age_ms;
         let ending = now_ms.saturating_add(self.config.before_end_ms) >= limits.ends_ms;
         let wanted = round == Round::All || units.0 >= self.config.units || old || ending || limits.closed;
-        (wanted && is_worth).then_some(voucher)
+        (wanted && is_worth).then_some((limits.settle_until_ms, voucher))
     }
 
     /// The least for which gas is paid.
@@ -145,33 +149,21 @@ impl Settler {
         Amount(self.config.min_amount)
     }
 
-    /// One transaction for all; if the contract refuses it, one for each, so that a bad one stands alone.
+    /// One transaction for all. If it cannot be, halves, the more urgent one first: whatever spoils it ends up
+    /// alone, and a wallet that is short of gas pays for what it can.
     async fn settle(&mut self, vouchers: &[Signed<Voucher>], now_ms: u64) -> Result<(), SettleError> {
-        let result = self.settle_once(vouchers.to_vec()).await;
-        match result {
-            Err(SettleError::Chain(error)) if is_refusal(&error) && vouchers.len() > 1 => {
-                let mut failed = None;
-                for voucher in vouchers {
-                    failed = self.settle_one(voucher, now_ms).await.err().or(failed);
+        let mut batches = vec![vouchers];
+        while let Some(batch) = batches.pop() {
+            match self.settle_once(batch.to_vec()).await {
+                Err(SettleError::Chain(error)) if is_divisible(&error) && batch.len() > 1 => {
+                    let (urgent, rest) = batch.split_at(batch.len() / 2);
+                    batches.extend([rest, urgent]);
                 }
-                failed.map_or(Ok(()), Err)
+                Err(SettleError::Chain(error)) if is_refusal(&error) => self.refuse(batch, &error, now_ms),
+                other => other?,
             }
-            Err(SettleError::Chain(error)) if is_refusal(&error) => {
-                self.refuse(vouchers, &error, now_ms);
-                Ok(())
-            }
-            other => other,
         }
-    }
-
-    async fn settle_one(&mut self, voucher: &Signed<Voucher>, now_ms: u64) -> Result<(), SettleError> {
-        match self.settle_once(vec![voucher.clone()]).await {
-            Err(SettleError::Chain(error)) if is_refusal(&error) => {
-                self.refuse(std::slice::from_ref(voucher), &error, now_ms);
-                Ok(())
-            }
-            other => other,
-        }
+        Ok(())
     }
 
     fn refuse(&mut self, vouchers: &[Signed<Voucher>], error: &ChainError, now_ms: u64) {
@@ -180,8 +172,15 @@ impl Settler {
             let stack = voucher.message.stack;
             tracing::error!(%stack, %error, "a settlement was refused");
             self.channels.mark_stale(stack);
-            self.refused_until_ms.insert(stack, now_ms.saturating_add(REFUSED_PAUSE_MS));
+            self.refused_until_ms.insert(stack, now_ms.saturating_add(self.refused_pause_ms(stack, now_ms)));
         }
+    }
+
+    /// At most half of what is left of the window, so that it is tried some more times.
+    fn refused_pause_ms(&self, stack: Address, now_ms: u64) -> u64 {
+        let until_ms = self.channels.get(stack).map(|channel| channel.books().limits().settle_until_ms);
+        let left_ms = until_ms.map_or(u64::MAX, |until_ms| until_ms.saturating_sub(now_ms));
+        REFUSED_PAUSE_MS.min(left_ms / 2)
     }
 
     async fn settle_once(&mut self, vouchers: Vec<Signed<Voucher>>) -> Result<(), SettleError> {
@@ -228,6 +227,7 @@ impl Settler {
         if let Some(channel) = self.channels.get(voucher.stack) {
             let mut books = channel.books();
             let limits = *books.limits();
+            self.metrics.settled_units.add(voucher.units.saturating_sub(limits.settled_units).0);
             books.update_limits(Limits {
                 settled_units: voucher.units,
                 settled_count: voucher.count,
@@ -284,6 +284,11 @@ impl Settler {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether fewer vouchers might do.
+fn is_divisible(error: &ChainError) -> bool {
+    is_refusal(error) || matches!(error, ChainError::InsufficientGas { .. })
 }
 
 /// Whether sending the same vouchers again at once would fail again.

@@ -11,7 +11,7 @@ use crate::Log;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Most entries in a batch.
@@ -42,6 +42,8 @@ pub fn queue<T>(capacity: usize, linger: Duration, log: Log) -> (Queue<T>, Batch
         taken: 0,
         done: 0,
         waiting: Vec::new(),
+        since: None,
+        taken_at: Instant::now(),
         hurried: false,
         stopped: None,
         gone: false,
@@ -105,6 +107,10 @@ struct State<T> {
     done: u64,
     /// Whoever waits until so many are done.
     waiting: Vec<(u64, oneshot::Sender<()>)>,
+    /// Since when, at most, an entry is not done.
+    since: Option<Instant>,
+    /// When the batch at hand was taken.
+    taken_at: Instant,
     /// Somebody waits for one of the entries.
     hurried: bool,
     stopped: Option<Stopped>,
@@ -167,6 +173,16 @@ impl<T> Queue<T> {
         self.0.0.close();
     }
 
+    /// How many entries wait to be taken.
+    pub fn waiting(&self) -> usize {
+        self.0.0.lock().entries.len()
+    }
+
+    /// For how long, at most, the oldest entry has not been done.
+    pub fn lag(&self) -> Duration {
+        self.0.0.lock().since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     /// A handle that does not keep the queue open.
     pub fn downgrade(&self) -> WeakQueue<T> {
         WeakQueue(Arc::downgrade(&self.0))
@@ -208,6 +224,7 @@ impl<T: Logged> Place<T> {
         }
         let sequence = state.log.sequence();
         state.entries.push_back((entry, sequence));
+        state.since.get_or_insert_with(Instant::now);
         state.sent = state.sent.saturating_add(1);
         permit.forget();
         if state.taker == Taker::Idle {
@@ -249,6 +266,7 @@ impl<T> Batches<T> {
             state = shared.wake.wait_while(state, idles).unwrap_or_else(PoisonError::into_inner);
         }
         state.taker = Taker::Busy;
+        state.taken_at = Instant::now();
         let count = state.entries.len().min(BATCH);
         let State { entries, applied, .. } = &mut *state;
         batch.extend(entries.drain(..count).map(|(entry, sequence)| {
@@ -345,6 +363,8 @@ impl<T> State<T> {
     /// Whatever was taken is done.
     fn finish(&mut self) {
         self.done = self.taken;
+        // What is here came after the last batch was taken.
+        self.since = (!self.entries.is_empty()).then_some(self.taken_at);
         let (done, waiting) = (self.done, std::mem::take(&mut self.waiting));
         for (number, tell) in waiting {
             if number <= done {

@@ -2,10 +2,13 @@
 //! with the chain client; these sign grants, requests, vouchers and receipts.
 
 use crate::hash::{deserialize_bytes, serialize_bytes};
-use ed25519_dalek::Signer as _;
+use curve25519_dalek::constants::EIGHT_TORSION;
+use curve25519_dalek::edwards::CompressedEdwardsY;
+use ed25519_dalek::{Signer as _, Verifier as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 use zeroize::Zeroizing;
 
 /// A signature did not verify, or the key is not a valid one.
@@ -48,9 +51,12 @@ impl SecretKey {
 impl PublicKey {
     /// Strict verification: refuses small-order keys and non-canonical encodings.
     pub fn verify_bytes(&self, bytes: &[u8], signature: &Signature) -> Result<(), SignatureError> {
-        self.dalek()?
-            .verify_strict(bytes, &ed25519_dalek::Signature::from_bytes(&signature.0))
-            .map_err(|_| SignatureError)
+        let key = self.dalek()?;
+        // What `verify_strict` does, without decompressing the point R: it must be, byte for byte, what is computed.
+        if key.is_weak() || signature.has_small_order() {
+            return Err(SignatureError);
+        }
+        key.verify(bytes, &ed25519_dalek::Signature::from_bytes(&signature.0)).map_err(|_| SignatureError)
     }
 
     /// Whether the bytes are a point that can verify anything: not malformed, not of small order.
@@ -60,6 +66,17 @@ impl PublicKey {
 
     fn dalek(&self) -> Result<ed25519_dalek::VerifyingKey, SignatureError> {
         ed25519_dalek::VerifyingKey::from_bytes(&self.0).map_err(|_| SignatureError)
+    }
+}
+
+/// The canonical encodings of the points of small order.
+static SMALL_ORDER: LazyLock<[CompressedEdwardsY; 8]> =
+    LazyLock::new(|| EIGHT_TORSION.map(|point| point.compress()));
+
+impl Signature {
+    /// Whether its point R is of small order, if it is canonical.
+    fn has_small_order(&self) -> bool {
+        SMALL_ORDER.iter().any(|point| self.0.starts_with(&point.0))
     }
 }
 
@@ -103,5 +120,63 @@ impl FromStr for PublicKey {
         let mut bytes = [0; 32];
         hex::decode_to_slice(s.strip_prefix("0x").unwrap_or(s), &mut bytes)?;
         Ok(Self(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use curve25519_dalek::scalar::Scalar;
+    use sha2::{Digest as _, Sha512};
+
+    /// What the library's strict verification says.
+    fn strictly(key: &PublicKey, bytes: &[u8], signature: &Signature) -> bool {
+        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+        key.dalek().is_ok_and(|key| key.verify_strict(bytes, &signature).is_ok())
+    }
+
+    /// A signature whose R is the neutral element, which plain verification takes.
+    fn with_small_order(key: &SecretKey, bytes: &[u8]) -> Signature {
+        let r = SMALL_ORDER[0].0;
+        let challenge = Sha512::new().chain_update(r).chain_update(key.public_key().0).chain_update(bytes);
+        let s = Scalar::from_bytes_mod_order_wide(&challenge.finalize().into()) * key.0.to_scalar();
+        Signature([r, s.to_bytes()].concat().try_into().unwrap())
+    }
+
+    #[test]
+    fn a_signature_with_a_point_of_small_order_is_refused() {
+        let key = SecretKey::from_seed([3; 32]);
+        let forged = with_small_order(&key, b"message");
+        let plain = ed25519_dalek::Signature::from_bytes(&forged.0);
+        assert!(key.0.verifying_key().verify(b"message", &plain).is_ok());
+        assert!(!strictly(&key.public_key(), b"message", &forged));
+        assert!(key.public_key().verify_bytes(b"message", &forged).is_err());
+    }
+
+    #[test]
+    fn every_changed_bit_is_seen_as_strict_verification_sees_it() {
+        let key = SecretKey::from_seed([4; 32]);
+        let signature = key.sign_bytes(b"message");
+        assert!(key.public_key().verify_bytes(b"message", &signature).is_ok());
+        for bit in 0..512 {
+            let mut changed = signature;
+            changed.0[bit / 8] ^= 1 << (bit % 8);
+            let accepted = key.public_key().verify_bytes(b"message", &changed).is_ok();
+            assert_eq!(
+                (accepted, strictly(&key.public_key(), b"message", &changed)),
+                (false, false),
+                "bit {bit}"
+            );
+        }
+        for point in SMALL_ORDER.iter() {
+            let mut changed = signature;
+            changed.0[..32].copy_from_slice(&point.0);
+            let weak = PublicKey(point.0);
+            assert!(key.public_key().verify_bytes(b"message", &changed).is_err());
+            assert!(
+                weak.verify_bytes(b"message", &changed).is_err() && !strictly(&weak, b"message", &changed)
+            );
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! The programs under load, each in a process of its own, so that each one's CPU time can be told apart.
 
 use anyhow::{Context, Result};
-use atoma::market::{Market, MarketConfig, PRICE, funded_wallet};
+use atoma::market::{Market, MarketConfig, PRICE, Ware, funded_wallet};
 use atoma_bench::program::{say, told_to_end};
 use atoma_chain::ChainClient;
 use atoma_client::market::ChainMarket;
+use atoma_gateway::config::Secret;
 use atoma_gateway::{GatewayConfig, NewKey};
 use atoma_inference::mock::{MockConfig, MockEngine};
 use atoma_inference::{Endpoint, Engine};
@@ -40,7 +41,7 @@ pub(crate) struct Ready {
     pub(crate) key: Option<String>,
 }
 
-pub(crate) async fn run(role: Role, tokens: u64, folder: &Path) -> Result<()> {
+pub(crate) async fn run(role: Role, tokens: u64, folder: &Path, database: Option<&str>) -> Result<()> {
     let config = MockConfig { model: MODEL.to_owned(), tokens, ..MockConfig::default() };
     let engine: Arc<dyn Engine> = Arc::new(MockEngine::new(config));
     match role {
@@ -49,7 +50,7 @@ pub(crate) async fn run(role: Role, tokens: u64, folder: &Path) -> Result<()> {
             told_to_end().await
         }
         Role::Node => node(engine, folder).await,
-        Role::Gateway => gateway(folder).await,
+        Role::Gateway => gateway(folder, database).await,
     }
 }
 
@@ -60,8 +61,15 @@ async fn node(engine: Arc<dyn Engine>, folder: &Path) -> Result<()> {
         atoma_node::Admission { concurrent: 64, waiting: 256, ..atoma_node::Admission::default() };
     let settle = atoma_node::Settle::default();
     let folder = folder.to_owned();
-    let config =
-        MarketConfig { nodes: 1, engine, devnet, folder: folder.clone(), price: PRICE, settle, admission };
+    let config = MarketConfig {
+        nodes: 1,
+        wares: vec![Ware::chat(engine)],
+        devnet,
+        folder: folder.clone(),
+        price: PRICE,
+        settle,
+        admission,
+    };
     let market = Market::start(config).await?;
     let deployment = market.chain.deployment().clone();
     // What the gateway and the load generator read.
@@ -72,13 +80,14 @@ async fn node(engine: Arc<dyn Engine>, folder: &Path) -> Result<()> {
     market.drain().await
 }
 
-async fn gateway(folder: &Path) -> Result<()> {
+async fn gateway(folder: &Path, database: Option<&str>) -> Result<()> {
     let deployment: Deployment = serde_json::from_slice(&std::fs::read(folder.join("deployment.json"))?)?;
-    let folder = folder.join("gateway");
+    let folder = folder.join(if database.is_some() { "gateway-postgres" } else { "gateway" });
     let chain = ChainClient::connect(deployment.clone()).await?;
     let wallet = funded_wallet(&deployment, &chain, &folder).await?;
     let mut config = GatewayConfig::local(&folder);
     config.stacks.units = 50_000_000;
+    config.database = database.map(|url| Secret(url.to_owned()));
     let gateway = atoma_gateway::spawn(config, Arc::new(ChainMarket::new(chain, wallet))).await?;
     gateway.session.prepare(MODEL).await.map_err(|error| anyhow::anyhow!(error.message))?;
     let key = gateway.create_key(NewKey { name: "bench".to_owned(), ..NewKey::default() }).await?.secret;

@@ -2,6 +2,7 @@
 
 use crate::faults::Dice;
 use anyhow::Result;
+use atoma_bench::fleet::MODEL;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -17,7 +18,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub(crate) const MODEL: &str = "soak";
 /// Between two tokens of every other answer.
 const PACE: Duration = Duration::from_millis(1);
 

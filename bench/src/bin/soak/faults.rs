@@ -1,7 +1,7 @@
 //! What goes wrong, and when.
 
 use crate::engine::Engine;
-use crate::roles::Fleet;
+use atoma_bench::fleet::Fleet;
 use clap::ValueEnum;
 use std::sync::Arc;
 use std::time::Duration;

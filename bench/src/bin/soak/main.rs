@@ -4,19 +4,29 @@
 //! Services run as in production, each in a process of its own, over real files; engines are an OpenAI-compatible server
 //! of this program that misbehaves on request. What is random follows from the seed, but for timing.
 
-mod books;
 mod engine;
 mod faults;
 mod load;
-mod roles;
 
 use anyhow::{Result, bail};
+use atoma_bench::books;
+use atoma_bench::fleet::{self, Fleet, Role, Size};
 use clap::Parser;
 use faults::Faults;
 use indicatif::{ProgressBar, ProgressStyle};
-use roles::{Fleet, Role};
+use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// As the product has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Requests at work in one node.
+const CONCURRENT: usize = 64;
+/// Few enough that some stacks are used up and replaced.
+const STACK_UNITS: u64 = 100_000;
+const STACKS: usize = 3;
 
 #[derive(Debug, Parser)]
 #[command(about = "Requests under faults; the books of all parties have to agree at the end")]
@@ -52,7 +62,7 @@ struct Arguments {
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     match (arguments.role, &arguments.folder) {
-        (Some(role), Some(folder)) => roles::run(role, folder, arguments.index, &arguments.engine).await,
+        (Some(role), Some(folder)) => fleet::run(role, folder, arguments.index, &arguments.engine).await,
         _ => soak(&arguments).await,
     }
 }
@@ -61,7 +71,9 @@ async fn soak(arguments: &Arguments) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let chosen = faults::chosen(&arguments.faults);
     let engine = engine::serve(arguments.seed).await?;
-    let fleet = Arc::new(Fleet::start(folder.path(), arguments.nodes, &engine.url)?);
+    let nodes = arguments.nodes;
+    let size = Size { nodes, concurrent: CONCURRENT, stacks: STACKS, stack_units: STACK_UNITS };
+    let fleet = Arc::new(Fleet::start(folder.path(), &size, &engine.url)?);
     let bar = ProgressBar::new(arguments.requests)
         .with_style(ProgressStyle::with_template("{elapsed} {bar:30} {pos}/{len} {msg}")?);
     let breaking = faults::run(Arc::clone(&fleet), engine.clone(), chosen.clone(), arguments.seed);
@@ -77,9 +89,19 @@ async fn soak(arguments: &Arguments) -> Result<()> {
     let _ = breaking.await;
     engine.behave();
     bar.finish_and_clear();
-    let report = books::close(&fleet, seen).await?;
-    report.print(arguments.json)?;
-    if !report.agree() {
+    let books = books::close(&fleet).await?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&json!({ "seen": seen, "books": books }))?);
+    } else {
+        println!("{seen}");
+        seen.print_memory();
+        books.print();
+    }
+    let growing = seen.growing(arguments.requests);
+    if !growing.is_empty() {
+        bail!("memory is not flat: {}", growing.join("; "));
+    }
+    if !books.agree() {
         bail!(
             "the books do not agree (again with --requests {} --seed {})",
             arguments.requests,

@@ -4,7 +4,7 @@ mod books;
 
 use crate::cli::Demo as Arguments;
 use crate::home::Home;
-use crate::market::{self, Market, MarketConfig};
+use crate::market::{self, Market, MarketConfig, Ware};
 use crate::output::{self, Step, say};
 use anyhow::{Context, Result, bail, ensure};
 use atoma_chain::{Call, Wallet};
@@ -75,8 +75,15 @@ async fn tell(engine: Arc<dyn atoma_inference::Engine>, folder: &Path, quiet: bo
     let settle = atoma_node::Settle { every_ms: 200, min_amount: 0, ..atoma_node::Settle::default() };
     let admission = atoma_node::Admission::default();
     let model = engine.model().to_owned();
-    let config =
-        MarketConfig { nodes: 3, engine, devnet, folder: folder.to_owned(), price: PRICE, settle, admission };
+    let config = MarketConfig {
+        nodes: 3,
+        wares: vec![Ware::chat(engine)],
+        devnet,
+        folder: folder.to_owned(),
+        price: PRICE,
+        settle,
+        admission,
+    };
     let market = Market::start(config).await?;
     let user = market::funded_wallet(market.chain.deployment(), &market.chain, &folder.join("user")).await?;
     drop(step);

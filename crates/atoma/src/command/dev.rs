@@ -1,43 +1,53 @@
 //! `atoma dev`: a whole market on this machine.
 
+use super::model::Engines;
 use crate::cli::Dev as Arguments;
 use crate::home::{self, Home};
-use crate::market::{self, Market, MarketConfig};
+use crate::market::{self, Market, MarketConfig, Ware};
 use crate::network::Announcement;
 use crate::output::{self, Step, say};
 use anyhow::{Context, Result};
 use atoma_client::market::ChainMarket;
-use atoma_gateway::{GatewayConfig, GatewayHandle, NewKey};
+use atoma_gateway::config::Accounts;
+use atoma_gateway::{ChainTransfers, GatewayConfig, GatewayHandle, NewKey};
+use atoma_node::EngineConfig;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) async fn run(home: &Home, arguments: &Arguments) -> Result<()> {
     check_ports(arguments)?;
-    let engine = super::model::reference_engine(home, super::model::DEFAULT).await?;
-    let model = engine.model().to_owned();
+    let wares = wares(home, arguments.engines.as_deref()).await?;
+    let models: Vec<String> = wares.iter().map(|ware| ware.engine.model().to_owned()).collect();
     let folder = Folder::new(home, arguments)?;
     let step = Step::start("starting the chain and the nodes");
-    let market = Market::start(market_config(arguments, &folder.path, engine)).await?;
+    let market = Market::start(market_config(arguments, &folder.path, wares)).await?;
     drop(step);
     let step = Step::start("starting the gateway and buying its first stacks");
-    let gateway = start_gateway(arguments, &folder.path, &market, &model).await?;
-    let announcement = announce(&folder, &market, &gateway, model).await?;
+    let gateway = start_gateway(arguments, &folder.path, &market, &models).await?;
+    let announcement = announce(&folder, &market, &gateway, models).await?;
     drop(step);
     if !arguments.ephemeral {
         home::write_private(&home.announcement(), &serde_json::to_vec_pretty(&announcement)?)?;
     }
     if arguments.json {
         say!("{}", serde_json::to_string(&announcement)?);
-        tokio::select! {
-            () = super::interrupted() => {}
-            () = input_closed() => {}
-        }
+        super::interrupted_or_input_closed().await;
     } else {
         banner(&announcement);
         super::interrupted().await;
     }
     drain(home, arguments, market, gateway).await
+}
+
+/// What the engines of a file answer; without one, the small model.
+async fn wares(home: &Home, engines: Option<&Path>) -> Result<Vec<Ware>> {
+    let Some(path) = engines else {
+        return Ok(vec![Ware::chat(super::model::reference_engine(home, super::model::DEFAULT).await?)]);
+    };
+    let configured = EngineConfig::load_all(path)?;
+    let engines = Engines::none().configured(home, &configured).await?.all();
+    configured.iter().zip(engines).map(|(engine, ware)| Ware::answering(engine.endpoints(), ware)).collect()
 }
 
 /// Says that a port is taken before the weights are loaded.
@@ -78,11 +88,7 @@ impl Drop for Folder {
     }
 }
 
-fn market_config(
-    arguments: &Arguments,
-    folder: &Path,
-    engine: Arc<dyn atoma_inference::Engine>,
-) -> MarketConfig {
+fn market_config(arguments: &Arguments, folder: &Path, wares: Vec<Ware>) -> MarketConfig {
     let devnet = atoma_devnet::Config {
         listen: chain(arguments),
         store: (!arguments.ephemeral).then(|| folder.join("devnet.redb")),
@@ -92,7 +98,7 @@ fn market_config(
     let admission = atoma_node::Admission::default();
     MarketConfig {
         nodes: arguments.nodes,
-        engine,
+        wares,
         devnet,
         folder: folder.to_owned(),
         price: market::PRICE,
@@ -105,20 +111,22 @@ async fn start_gateway(
     arguments: &Arguments,
     folder: &Path,
     market: &Market,
-    model: &str,
+    models: &[String],
 ) -> Result<GatewayHandle> {
     let folder = folder.join("gateway");
     let wallet = market::funded_wallet(market.chain.deployment(), &market.chain, &folder).await?;
-    let config = GatewayConfig { listen: gateway(arguments), ..GatewayConfig::local(&folder) };
+    // Only this machine reaches it: whoever does may try what accounts are like.
+    let accounts = Accounts { open: true, ..Accounts::default() };
+    let config = GatewayConfig { listen: gateway(arguments), accounts, ..GatewayConfig::local(&folder) };
+    let deposits = Arc::new(ChainTransfers::new(market.chain.clone(), wallet.address()));
     let paying = Arc::new(ChainMarket::new(market.chain.clone(), wallet));
-    let gateway = atoma_gateway::spawn(config, paying)
+    let gateway = atoma_gateway::spawn_with(config, paying, Some(deposits))
         .await
         .context("the gateway cannot start (--port chooses another)")?;
-    gateway
-        .session
-        .prepare(model)
-        .await
-        .map_err(|error| anyhow::anyhow!("cannot buy units: {}", error.message))?;
+    for model in models {
+        let prepared = gateway.session.prepare(model).await;
+        prepared.map_err(|error| anyhow::anyhow!("cannot buy units: {}", error.message))?;
+    }
     Ok(gateway)
 }
 
@@ -126,12 +134,13 @@ async fn announce(
     folder: &Folder,
     market: &Market,
     gateway: &GatewayHandle,
-    model: String,
+    models: Vec<String>,
 ) -> Result<Announcement> {
     Ok(Announcement {
         base_url: format!("{}/v1", gateway.url()),
         api_key: api_key(&folder.path.join("gateway"), gateway).await?,
-        model,
+        model: models.first().cloned().unwrap_or_default(),
+        models,
         rpc_url: market.devnet.url(),
         nodes: market.nodes.iter().map(|node| node.handle.url()).collect(),
     })
@@ -149,11 +158,11 @@ async fn api_key(folder: &Path, gateway: &GatewayHandle) -> Result<String> {
 }
 
 fn banner(announcement: &Announcement) {
-    let Announcement { base_url, api_key, model, rpc_url, nodes } = announcement;
+    let Announcement { base_url, api_key, model, models, rpc_url, nodes } = announcement;
     say!("{}", output::bold("The market is open."));
     say!("  endpoint  {base_url}");
     say!("  key       {api_key}");
-    say!("  model     {model}");
+    say!("  models    {}", models.join(", "));
     say!("  chain     {rpc_url}");
     say!("  nodes     {}", nodes.join(" "));
     say!("\nPaste this:\n");
@@ -176,16 +185,6 @@ async fn drain(home: &Home, arguments: &Arguments, market: Market, gateway: Gate
     market.drain().await
 }
 
-/// Waits for the end of standard input. The reading thread ends with the process.
-async fn input_closed() {
-    let (closed, wait) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        let _ = closed.send(());
-    });
-    let _ = wait.await;
-}
-
 fn gateway(arguments: &Arguments) -> SocketAddr {
     local(arguments, arguments.port, 8080)
 }
@@ -206,8 +205,15 @@ mod tests {
 
     #[test]
     fn an_ephemeral_run_takes_free_ports_unless_told_otherwise() {
-        let usual =
-            Arguments { port: None, rpc_port: None, nodes: 1, ephemeral: false, reset: false, json: false };
+        let usual = Arguments {
+            port: None,
+            rpc_port: None,
+            nodes: 1,
+            engines: None,
+            ephemeral: false,
+            reset: false,
+            json: false,
+        };
         assert_eq!((gateway(&usual).port(), chain(&usual).port()), (8080, 9000));
         let ephemeral = Arguments { ephemeral: true, ..usual };
         assert_eq!((gateway(&ephemeral).port(), chain(&ephemeral).port()), (0, 0));

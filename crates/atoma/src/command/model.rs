@@ -7,7 +7,7 @@ use anyhow::Result;
 use atoma_inference::minilm::{MiniLmConfig, MiniLmEngine};
 use atoma_inference::upstream::UpstreamEngine;
 use atoma_inference::{Engine, ModelState, ModelStore, ReferenceConfig, ReferenceEngine, Sampling};
-use atoma_node::EngineConfig;
+use atoma_node::{EngineConfig, StoredModel};
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -70,19 +70,56 @@ fn state(state: ModelState) -> String {
 }
 
 /// What a node serves with: the engines that it names, or the reference engine with its small model.
-pub(crate) async fn engines(home: &Home, configured: Vec<EngineConfig>) -> Result<Vec<Arc<dyn Engine>>> {
-    if configured.is_empty() {
-        return Ok(vec![reference_engine(home, DEFAULT).await?]);
+pub(crate) struct Engines(Vec<Built>);
+
+struct Built {
+    config: EngineConfig,
+    engine: Arc<dyn Engine>,
+    /// The same, if it is one of other servers.
+    upstream: Option<Arc<UpstreamEngine>>,
+}
+
+impl Engines {
+    /// None, for a node that only settles.
+    pub(crate) fn none() -> Self {
+        Self(Vec::new())
     }
-    let mut engines: Vec<Arc<dyn Engine>> = Vec::with_capacity(configured.len());
-    for engine in configured {
-        engines.push(match engine {
-            EngineConfig::Upstream(config) => Arc::new(UpstreamEngine::connect(*config).await?),
-            EngineConfig::Reference(stored) => reference_engine(home, &stored.model).await?,
-            EngineConfig::Minilm(stored) => minilm_engine(home, stored.model).await?,
-        });
+
+    pub(crate) fn all(&self) -> Vec<Arc<dyn Engine>> {
+        self.0.iter().map(|built| Arc::clone(&built.engine)).collect()
     }
-    Ok(engines)
+
+    /// Makes what is configured. Weights that are loaded already stay; servers are connected to anew, because what
+    /// their configuration names, a key for example, may have changed.
+    pub(crate) async fn configured(&self, home: &Home, configured: &[EngineConfig]) -> Result<Self> {
+        let default = [EngineConfig::Reference(StoredModel { model: DEFAULT.to_owned() })];
+        let configured = if configured.is_empty() { &default[..] } else { configured };
+        let mut engines = Vec::with_capacity(configured.len());
+        for config in configured {
+            engines.push(self.build(home, config).await?);
+        }
+        Ok(Self(engines))
+    }
+
+    async fn build(&self, home: &Home, config: &EngineConfig) -> Result<Built> {
+        let before = self.0.iter().find(|built| built.config.model() == config.model());
+        let kept = before.filter(|built| built.config == *config).map(|built| Arc::clone(&built.engine));
+        let (engine, upstream): (Arc<dyn Engine>, _) = match (config, kept) {
+            (EngineConfig::Upstream(servers), _) => {
+                let servers = (**servers).clone();
+                let engine = match before.and_then(|built| built.upstream.as_ref()) {
+                    Some(before) => before.reconnect(servers).await?,
+                    None => UpstreamEngine::connect(servers).await?,
+                };
+                let engine = Arc::new(engine);
+                (engine.clone(), Some(engine))
+            }
+            (_, Some(kept)) => (kept, None),
+            (EngineConfig::Reference(stored), None) => (reference_engine(home, &stored.model).await?, None),
+            (EngineConfig::Minilm(stored), None) => (minilm_engine(home, stored.model.clone()).await?, None),
+        };
+        Ok(Built { config: config.clone(), engine, upstream })
+    }
 }
 
 /// The reference engine with its weights, fetched if need be.

@@ -1,19 +1,22 @@
 //! `atoma node`: run a node and earn.
 
 mod operate;
+mod reload;
 
+use super::model::Engines;
 use crate::cli::{Network, Node as Arguments};
 use crate::home::{self, Home};
 use crate::network;
 use crate::output::{self, Step, say};
 use anyhow::{Context, Result, bail};
 use atoma_chain::Wallet;
-use atoma_node::{NodeConfig, Offering, Parts, Registration, SuiMarket};
+use atoma_node::{NodeConfig, NodeHandle, Offering, Parts, Registration, SuiMarket};
 use atoma_types::NodeId;
 use atoma_types::onchain::Deployment;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
     match arguments {
@@ -22,16 +25,19 @@ pub(crate) async fn run(home: &Home, arguments: Arguments) -> Result<()> {
             let offering = Offering { task, price, max_units };
             register(home, &folder, endpoint, listen, offering, &network).await
         }
+        Arguments::Reload { folder } => reload::run(&folder).await,
         Arguments::Run { config, network } => serve(home, &config, &network).await,
-        Arguments::Subscribe { folder, task, price, max_units, network } => {
-            operate::subscribe(home, &folder, Offering { task, price, max_units }, &network).await
+        Arguments::Subscribe { folder, task, price, max_units, network, json } => {
+            operate::subscribe(home, &folder, Offering { task, price, max_units }, &network, json).await
         }
-        Arguments::Unsubscribe { folder, task, network } => {
-            operate::unsubscribe(home, &folder, task, &network).await
+        Arguments::Unsubscribe { folder, task, network, json } => {
+            operate::unsubscribe(home, &folder, task, &network, json).await
         }
         Arguments::Status { folder, network, json } => operate::status(home, &folder, &network, json).await,
-        Arguments::Drain { folder, network } => operate::drain(home, &folder, &network).await,
-        Arguments::Withdraw { folder, yes, network } => operate::withdraw(home, &folder, yes, &network).await,
+        Arguments::Drain { folder, network, json } => operate::drain(home, &folder, &network, json).await,
+        Arguments::Withdraw { folder, yes, network, json } => {
+            operate::withdraw(home, &folder, yes, &network, json).await
+        }
         Arguments::List { network, json } => list(home, &network, json).await,
     }
 }
@@ -118,23 +124,53 @@ async fn serve(home: &Home, path: &Path, network: &Network) -> Result<()> {
     let wallet = Wallet::load(&config.wallet)?;
     let receipt_key = atoma_node::load_key(&config.receipt_key)?;
     let chain = network::connect_node(home, &config, network).await?;
+    // From here on a hang-up is no reason to die.
+    let mut reloads = signal(SignalKind::hangup())?;
     // A disabled node only settles, for which it needs no weights.
     let is_disabled = chain.node(config.node).await?.is_some_and(|node| node.disabled_ms != 0);
-    let engines = match is_disabled {
-        true => Vec::new(),
-        false => super::model::engines(home, config.engines.clone()).await?,
-    };
+    let mut engines = Engines::none();
+    if !is_disabled {
+        engines = engines.configured(home, &config.engines).await?;
+    }
     let market = Arc::new(SuiMarket::new(chain, wallet));
-    let handle = atoma_node::spawn(config, Parts { market, receipt_key, engines }).await?;
+    let parts = Parts { market, receipt_key, engines: engines.all() };
+    let handle = atoma_node::spawn(config, parts).await?;
     say!("{} {} at {}", output::bold("node"), handle.node(), handle.url());
     if is_disabled {
         eprintln!("disabled on chain: settling what it holds, serving nothing");
     }
-    tokio::select! {
-        () = super::interrupted() => eprintln!("draining: finishing what runs and settling"),
-        () = handle.done() => eprintln!("disabled on chain, and nothing is left to settle"),
+    let mut stopped = std::pin::pin!(super::interrupted());
+    loop {
+        tokio::select! {
+            () = &mut stopped => {
+                eprintln!("draining: finishing what runs and settling");
+                break;
+            }
+            () = handle.done() => {
+                eprintln!("disabled on chain, and nothing is left to settle");
+                break;
+            }
+            _ = reloads.recv() => match reread(home, path, &engines, &handle).await {
+                Ok(changed) => {
+                    engines = changed;
+                    eprintln!("reloaded the engines of {}", path.display());
+                }
+                Err(error) => {
+                    handle.count_refused_reload();
+                    eprintln!("not reloaded, the engines stay as they are: {}", output::one_line(&error));
+                }
+            },
+        }
     }
     Ok(handle.drain().await?)
+}
+
+/// Serves with the engines that the file names now. Its other settings hold from the next start on.
+async fn reread(home: &Home, path: &Path, engines: &Engines, handle: &NodeHandle) -> Result<Engines> {
+    let config = NodeConfig::load(path)?;
+    let changed = engines.configured(home, &config.engines).await?;
+    handle.replace_engines(&changed.all())?;
+    Ok(changed)
 }
 
 async fn list(home: &Home, network: &Network, json: bool) -> Result<()> {

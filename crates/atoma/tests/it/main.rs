@@ -1,10 +1,12 @@
 //! The command line as a person meets it: help, one-line errors, exit codes, files only their owner reads.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod chain;
 mod contract;
 mod errors;
+mod hostile;
 mod operating;
+mod operator;
 mod wallet;
 
 use std::path::Path;

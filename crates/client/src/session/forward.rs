@@ -11,31 +11,38 @@ use crate::channel::{Alternate, Channel, Slot};
 use crate::journal::JournalError;
 use crate::ledger::{Disagreement, NotMoved};
 use atoma_types::wire::{self, ALTERNATES_MAX, FORWARD_HEADER};
-use atoma_types::{Forward, Hash32, NodeId, Receipt, Signed, Units};
+use atoma_types::{Forward, Grant, Hash32, NodeId, Receipt, Signed, Units};
 use http::HeaderMap;
 use std::sync::Arc;
 
 impl Inner {
-    /// Nodes that may answer a request in place of the one that it is sent to: all others of its stack or none,
-    /// because the signature says no more than that another one may.
-    pub(super) fn alternates(&self, channel: &Channel, quote: &Quote, max_units: Units) -> Vec<NodeId> {
-        let mut nodes = Vec::new();
+    /// Nodes that may answer a request in place of the one that it is sent to, with grants of which they may not have
+    /// heard: all others of its stack or none, because the signature says no more than that another one may.
+    pub(super) fn alternates(
+        &self,
+        channel: &Channel,
+        quote: &Quote,
+        max_units: Units,
+    ) -> (Vec<NodeId>, Vec<Signed<Grant>>) {
+        let (mut nodes, mut grants) = (Vec::new(), Vec::new());
         if quote.route.forward == Some(false) {
-            return nodes;
+            return (nodes, grants);
         }
         for other in self.others(channel) {
             let node = other.identity().node;
             match other.as_alternate(max_units) {
                 Alternate::Never => {}
                 Alternate::May { price, .. } if price > quote.max_price || !quote.route.allows(node) => {
-                    return Vec::new();
+                    return (Vec::new(), Vec::new());
                 }
-                Alternate::May { able: true, .. } => nodes.push(node),
-                Alternate::May { able: false, .. } => {}
+                Alternate::May { able: true, .. } if nodes.len() < ALTERNATES_MAX => {
+                    nodes.push(node);
+                    grants.extend(other.newer_grant());
+                }
+                Alternate::May { .. } => {}
             }
         }
-        nodes.truncate(ALTERNATES_MAX);
-        nodes
+        (nodes, grants)
     }
 
     /// Channels of the same stack with other nodes.

@@ -219,8 +219,8 @@ impl Pool {
     }
 
     /// Why a purchase failed since `since`.
-    fn failure_since(&self, since: Instant) -> Option<String> {
-        self.failure().filter(|failure| failure.at >= since).map(|failure| failure.error.to_string())
+    fn failure_since(&self, since: Instant) -> Option<MarketError> {
+        self.failure().filter(|failure| failure.at >= since).map(|failure| failure.error)
     }
 }
 
@@ -337,23 +337,31 @@ impl Inner {
         let deadline = since + self.policy.wait;
         loop {
             let freed = pool.freed.notified();
-            match pool.reserve(quote, tried) {
+            let buys = match pool.reserve(quote, tried) {
                 Ok(slot) => return Ok(slot),
-                Err(Shortage::Busy) => {}
+                Err(Shortage::Busy) => {
+                    self.restock(pool);
+                    false
+                }
                 Err(Shortage::Dearer) => {
                     let message = "no node has room at the accepted price: try again, or accept a higher one";
                     return Err(ApiError::unavailable("price_rose", message));
                 }
                 Err(Shortage::Nothing) => {
-                    if let Some(reason) = pool.failure_since(since) {
-                        return Err(ApiError::unavailable("no_stack", reason));
+                    if let Some(error) = pool.failure_since(since) {
+                        return Err(ApiError::no_stack(&error));
                     }
                     let asked_all = pool.channels().iter().any(|channel| !channel.summary().closing);
                     if !tried.is_empty() && asked_all {
                         return Err(ApiError::bad_gateway("every node failed"));
                     }
                     self.make_room(pool, Need::of(quote));
+                    true
                 }
+            };
+            if Instant::now() >= deadline && buys {
+                let message = "units are being bought, and the chain has not confirmed it in time: try again";
+                return Err(ApiError::unavailable("no_stack", message));
             }
             if Instant::now() >= deadline {
                 return Err(ApiError::busy("no node had room in time: try again"));

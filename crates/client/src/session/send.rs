@@ -12,7 +12,7 @@ use crate::stream::tokens_in_json;
 use atoma_types::message::{AUTH_LIFE_MS, Message as _};
 use atoma_types::onchain::Stack;
 use atoma_types::wire::{
-    self, ALTERNATES_HEADER, AUTH_HEADER, Authorization, FORWARD_HEADER, RECEIPT_HEADER,
+    self, ALTERNATES_HEADER, AUTH_HEADER, Authorization, FORWARD_HEADER, GRANTS_MAX, RECEIPT_HEADER,
 };
 use atoma_types::{Address, Hash32, NodeId, Receipt, RequestAuth, Signed};
 use bytes::{Bytes, BytesMut};
@@ -118,7 +118,7 @@ impl Inner {
                         Failure::Ours(error) => return Err(last.unwrap_or(error)),
                     };
                     tried.push((channel.identity().stack, channel.identity().node));
-                    tracing::debug!(node = %channel.identity().node, %error, "asking another node");
+                    tracing::debug!(node = %channel.identity().node, code = error.code, "asking another node");
                     last = Some(error);
                 }
             }
@@ -138,7 +138,7 @@ impl Inner {
         let node = catalog
             .node(identity.node)
             .ok_or_else(|| Failure::Elsewhere(ApiError::bad_gateway("the node left the market")))?;
-        let alternates = self.alternates(&channel, quote, slot.max_units());
+        let (alternates, grants) = self.alternates(&channel, quote, slot.max_units());
         let forward_price = (!alternates.is_empty()).then_some(quote.max_price);
         let auth = RequestAuth {
             db: self.market.db(),
@@ -162,8 +162,8 @@ impl Inner {
             return Err(error);
         }
         let vouched = voucher.as_ref().map_or(0, |voucher| voucher.message.count);
-        let authorization =
-            Authorization { auth: auth.sign(channel.key()), voucher, grants: channel.newer_grant() };
+        let grants = channel.newer_grant().into_iter().chain(grants).take(GRANTS_MAX).collect();
+        let authorization = Authorization { auth: auth.sign(channel.key()), voucher, grants };
         let url = format!("{}{}", node.endpoint.trim_end_matches('/'), request.endpoint.path());
         let mut post = self
             .http
@@ -192,7 +192,10 @@ impl Inner {
                 channel.set_acknowledged(vouched);
                 channel.grant_arrived();
             }
-            Some(_) => channel.voucher_lost(),
+            Some(_) => {
+                channel.voucher_lost();
+                slot.channel().grant_arrived();
+            }
         }
         let answer = if is_event_stream(response.headers()) {
             self.streamed(response, slot).await?
@@ -268,7 +271,7 @@ impl Inner {
         }
         let refusal = Refusal::read(body.as_deref().unwrap_or_default());
         let error = refusal.error(status);
-        tracing::debug!(%status, code = refusal.code(), message = error.message, "a node refused");
+        tracing::debug!(%status, code = refusal.code(), "a node refused");
         if let Some(body) = refusal.about_request(status) {
             return Failure::Final(Box::new(Answer::refusal(status, channel.identity(), body)));
         }

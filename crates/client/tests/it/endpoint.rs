@@ -1,7 +1,7 @@
 //! The OpenAI-compatible endpoint on localhost, over real HTTP.
 
 use crate::ask::config;
-use crate::sim::{MODEL, Manner, SimMarket, WORDS, World, chat, text_of};
+use crate::sim::{LATE, MODEL, Manner, SimMarket, WORDS, World, chat, text_of};
 use atoma_client::Policy;
 use atoma_client::proxy::{ConnectConfig, Handle, spawn};
 use atoma_client::request::BODY_MAX;
@@ -60,4 +60,20 @@ async fn bad_input_gets_its_precise_error() {
         ConnectConfig { listen: handle.addr, ..ConnectConfig::local(config(dir.path(), Policy::default())) };
     let error = spawn(busy, Arc::new(SimMarket(world.clone()))).await.unwrap_err();
     assert!(error.to_string().starts_with("cannot listen on 127.0.0.1:"), "{error}");
+}
+
+#[tokio::test]
+async fn clocks_that_are_apart_are_named() {
+    let (world, dir) = (World::start(&[Manner::Late]).await, TempDir::new().unwrap());
+    let handle = start(&world, &dir).await;
+    for stream in [false, true] {
+        let refused = post(&handle, chat(stream)).await;
+        assert_eq!(refused.status().as_u16(), 502);
+        let error: Value = refused.json().await.unwrap();
+        assert!(error["error"]["message"].as_str().unwrap().contains(LATE), "{error}");
+    }
+    world.set_manner(0, Manner::Honest);
+    assert_eq!(post(&handle, chat(false)).await.status().as_u16(), 200);
+    handle.drain().await;
+    assert_eq!((world.booked(0), world.acknowledged(0)), (1, 1));
 }

@@ -50,6 +50,8 @@ pub(crate) enum Manner {
     BreaksOff,
     /// Streams its first word, then waits until told to go on.
     Waits,
+    /// Its clock is ahead: whatever is signed has expired.
+    Late,
     /// Refuses with a 400.
     Refuses,
     /// Refuses with a 400 of another making.
@@ -73,6 +75,8 @@ pub(crate) enum Manner {
     ClaimsOutput(u64),
 }
 
+/// What a node says whose clock is ahead.
+pub(crate) const LATE: &str = "expired 9 ms ago by this node's clock";
 /// Words of a burst.
 pub(crate) const BURST: u64 = 600;
 
@@ -434,7 +438,11 @@ fn take_voucher(book: &mut Book, voucher: Signed<Voucher>, stack: &Stack) {
 }
 
 fn refuse(status: u16, code: &str) -> Response {
-    let body = json!({"error": {"message": "refused", "type": "x", "param": null, "code": code}});
+    refuse_saying(status, code, "refused")
+}
+
+fn refuse_saying(status: u16, code: &str, message: &str) -> Response {
+    let body = json!({"error": {"message": message, "type": "x", "param": null, "code": code}});
     (StatusCode::from_u16(status).unwrap(), Json(body)).into_response()
 }
 
@@ -449,7 +457,8 @@ async fn complete(State((world, which)): State<(World, usize)>, headers: HeaderM
         Err(refusal) => return refusal,
     };
     let manner = world.node(which).manner;
-    if matches!(manner, Manner::Fails | Manner::Refuses | Manner::RefusesRaw | Manner::Forgets) {
+    if matches!(manner, Manner::Fails | Manner::Late | Manner::Refuses | Manner::RefusesRaw | Manner::Forgets)
+    {
         let mut node = world.node(which);
         node.running -= 1;
         node.books.get_mut(&auth.message.stack).unwrap().in_flight -= 1;
@@ -457,6 +466,7 @@ async fn complete(State((world, which)): State<(World, usize)>, headers: HeaderM
         return match manner {
             Manner::Forgets => Response::new(cut_short(WORDS.concat().as_bytes())),
             Manner::Fails => refuse(503, "nope"),
+            Manner::Late => refuse_saying(401, "auth_expired", LATE),
             Manner::Refuses => refuse(400, "nope"),
             _ => (StatusCode::BAD_REQUEST, "<script>nope</script>").into_response(),
         };

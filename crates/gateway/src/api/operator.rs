@@ -4,7 +4,7 @@ use super::caller::Caller;
 use super::openapi::{Access, Doc, json_of};
 use super::shape::{Shape, shape_of, shapes};
 use super::{Shared, store_failed};
-use crate::metrics::write_metric;
+use crate::metrics::Gauge;
 use crate::serve::Gateway;
 use crate::store::Books;
 use atoma_client::ApiError;
@@ -174,10 +174,10 @@ impl Gateway {
     }
 
     /// How tasks are supplied, as gauges.
-    pub(crate) fn supply_metrics(&self) -> String {
+    pub(crate) fn supply_metrics(&self) -> [Gauge; 4] {
         let supply = self.session.supply();
         let sum = |of: fn(&Stocked) -> u64| supply.iter().map(of).fold(0, u64::saturating_add);
-        let gauges = [
+        [
             ("supply_units", "Units at hand.", sum(|one| one.units.0)),
             ("supply_units_per_1000_s", "Units used in 1,000 s, at the present rate.", sum(|one| one.rate)),
             (
@@ -190,12 +190,7 @@ impl Gateway {
                 "Tasks for which the wallet cannot pay.",
                 sum(|one| one.lacks_funds.into()),
             ),
-        ];
-        let mut text = String::new();
-        for (name, help, value) in gauges {
-            write_metric(&mut text, name, "gauge", help, value);
-        }
-        text
+        ]
     }
 }
 

@@ -33,6 +33,6 @@ pub(super) async fn ready(State(gateway): Shared) -> Result<Json<Status>, ApiErr
 
 pub(super) async fn metrics(State(gateway): Shared) -> String {
     let channels = gateway.session.channels();
-    let ended = channels.iter().filter(|(_, _, summary)| summary.ended.is_some()).count();
-    gateway.metrics.render(channels.len(), ended) + &gateway.supply_metrics()
+    let summaries: Vec<_> = channels.into_iter().map(|(_, _, summary)| summary).collect();
+    gateway.metrics.render(&summaries, gateway.keys.leases(), gateway.supply_metrics())
 }

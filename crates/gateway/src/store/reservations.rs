@@ -12,10 +12,20 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// Rows in one statement.
-pub(super) const ROWS: usize = 64;
+/// Most rows in one statement.
+const ROWS: usize = 64;
 /// How long after it was written something is safe from power failure.
 pub(super) const SYNC_WITHIN: Duration = Duration::from_millis(10);
+
+/// Rows for one statement each. Their number is a power of two, so that there are few statements to prepare.
+pub(super) fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let length = 1 << rows.len().min(ROWS).checked_ilog2()?;
+        let (piece, rest) = rows.split_at(length);
+        rows = rest;
+        Some(piece)
+    })
+}
 
 /// Sets aside: of several under one number the last, because a statement cannot change a row twice.
 pub(super) async fn insert_reservations(
@@ -25,7 +35,7 @@ pub(super) async fn insert_reservations(
 ) -> Result<(), StoreError> {
     let last: BTreeMap<_, _> = reservations.map(|one| (one.id, one)).collect();
     let rows: Vec<_> = last.into_values().collect();
-    for rows in rows.chunks(ROWS) {
+    for rows in pieces(&rows) {
         let text = format!(
             "INSERT INTO reservations (process, id, key, account, most, purses, day, model, stack, node,
                  request_hash, price) VALUES {}

@@ -9,7 +9,7 @@ use super::ledger::{
     Correct, Grant, PurseId, Reservation, ReservationId, Shared, UsageRow, Want, change_lease, change_leased,
     expires_ms, leases_of, signed,
 };
-use super::reservations::{ROWS, SYNC_WITHIN, insert_reservations, sync};
+use super::reservations::{SYNC_WITHIN, insert_reservations, pieces, sync};
 use super::{Columns as _, Dialect, Store, StoreError, from_sql, maybe_to_sql, placeholders, to_sql};
 use atoma_types::Amount;
 use sqlx::{AnyConnection, AnyPool};
@@ -280,7 +280,7 @@ impl Writer {
     ) -> Result<HashSet<ReservationId>, StoreError> {
         let ended: Vec<_> = ended.iter().filter(|id| self.held.open.contains(id)).collect();
         let mut found = HashSet::new();
-        for ids in ended.chunks(ROWS) {
+        for ids in pieces(&ended) {
             let list: Vec<String> = (2..ids.len().saturating_add(2)).map(|n| format!("${n}")).collect();
             let text = format!(
                 "DELETE FROM reservations WHERE process = $1 AND id IN ({}) RETURNING id",
@@ -314,7 +314,7 @@ impl Writer {
         charges: &mut BTreeMap<PurseId, Charge>,
     ) -> Result<(), StoreError> {
         let mut totals = BTreeMap::<i64, [i64; 6]>::new();
-        for rows in paid.chunks(ROWS) {
+        for rows in pieces(paid) {
             let text = format!(
                 "INSERT INTO usage (key, account, at_ms, model, stack, node, input, output, units, price, paid,
                      cost, request_hash, receipt) VALUES {}",

@@ -294,6 +294,7 @@ async fn a_key_is_charged_the_price_of_who_answered() {
     config.stacks.units = 100_000;
     let gateway = spawn(config, At::new(&market.chain, &wallet, &[FIRST, SECOND])).await.unwrap();
     let key = key(&gateway, None).await;
+    gateway.session.prepare(MODEL).await.unwrap();
     let response = reqwest::Client::new()
         .post(format!("{}/v1/chat/completions", gateway.url()))
         .bearer_auth(&key)

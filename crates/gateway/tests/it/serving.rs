@@ -79,7 +79,17 @@ async fn answers_pass_unchanged_and_are_accounted() {
     assert_eq!(models["data"][0]["id"], json!(MODEL));
     let metrics = reqwest::get(format!("{}/metrics", gateway.url())).await.unwrap().text().await.unwrap();
     assert!(metrics.contains("atoma_gateway_answers_paid_total 2\n"), "{metrics}");
-    assert!(metrics.contains("atoma_gateway_requests_in_flight 0\n"), "{metrics}");
+    for line in [
+        "atoma_gateway_requests_in_flight 0",
+        "atoma_gateway_request_seconds_count 2",
+        "atoma_gateway_first_byte_seconds_count 2",
+        "atoma_gateway_reserved_base_units 0",
+        "atoma_gateway_channels 1",
+    ] {
+        assert!(metrics.lines().any(|shown| shown == line), "{line} is not in: {metrics}");
+    }
+    let cost = format!("atoma_gateway_cost_base_units_total {}\n", usage["totals"]["cost"]);
+    assert!(metrics.contains(&cost) && metrics.contains("atoma_gateway_leased_base_units "), "{metrics}");
     gateway.drain(false).await.unwrap();
     assert_eq!(world.acknowledged(0), 2);
     world.check_vouchers();
@@ -103,6 +113,8 @@ async fn bad_input_is_refused_and_moves_nothing() {
         let error: Value = response.json().await.unwrap();
         assert_eq!(error["error"]["code"], json!(code));
     }
+    let metrics = reqwest::get(format!("{}/metrics", gateway.url())).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("atoma_gateway_errors_total{code=\"model_not_found\"} 1\n"), "{metrics}");
     assert_eq!((world.purchases(), world.requests(0)), (0, 0));
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::count::{Counter, Meter};
@@ -296,6 +297,25 @@ fn read(text: &str) -> Result<Body<'_>, Unreadable> {
     }
 }
 
+/// Longest word of an engine's error that is taken for a name.
+const NAME_MAX: usize = 64;
+
+/// An engine's error by its types and codes. Its other words may repeat what a user asked, and this goes to the log.
+pub(super) fn name_of(error: &str) -> String {
+    let error: Value = serde_json::from_str(error).unwrap_or_default();
+    let is_name = |word: &str| {
+        let named = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        !word.is_empty() && word.len() <= NAME_MAX && word.bytes().all(named)
+    };
+    let places = ["/type", "/code", "/response/error/type", "/response/error/code"];
+    let words = places.iter().filter_map(|place| match error.pointer(place)? {
+        Value::String(word) if is_name(word) => Some(word.clone()),
+        Value::Number(code) => Some(code.to_string()),
+        _ => None,
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
@@ -327,6 +347,20 @@ mod tests {
         for broken in ["", "7", "[]", "{", "{\"choices\":}", "nonsense"] {
             assert_eq!(Tally::default().event(broken, &counter()), Err(Unreadable), "{broken}");
         }
+    }
+
+    #[test]
+    fn errors_are_named_without_what_was_asked() {
+        assert_eq!(
+            name_of(r#"{"message":"no: my secret","type":"BadRequestError","code":400}"#),
+            "BadRequestError 400"
+        );
+        assert_eq!(name_of(r#"{"type":"my secret","code":null}"#), "");
+        assert_eq!(
+            name_of(r#"{"type":"response.failed","response":{"error":{"code":"server_error"}}}"#),
+            "response.failed server_error"
+        );
+        assert_eq!(name_of("nonsense"), "");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub enum UpstreamError {
 }
 
 /// A model on servers that speak OpenAI's protocol.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamConfig {
     /// The model's label in the market.
@@ -58,7 +58,7 @@ pub enum CountBy {
 }
 
 /// Bounds on what the servers are given, and on what is waited for and read from them.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamLimits {
     /// Requests at once on one replica.

@@ -65,11 +65,21 @@ impl fmt::Debug for UpstreamEngine {
 impl UpstreamEngine {
     /// Asks every replica once how it is, then serves with those that are well; others are taken up when they come.
     pub async fn connect(config: UpstreamConfig) -> Result<Self, UpstreamError> {
+        Self::open(config, None).await
+    }
+
+    /// The same model with another configuration. Requests that run go on as they began; servers that stay are given
+    /// no more at once than before.
+    pub async fn reconnect(&self, config: UpstreamConfig) -> Result<Self, UpstreamError> {
+        Self::open(config, Some(&self.upstream.pool)).await
+    }
+
+    async fn open(config: UpstreamConfig, before: Option<&Pool>) -> Result<Self, UpstreamError> {
         config.check()?;
         let http = http_client(&config)?;
         let counter = counter(&config)?;
         let bounds = Bounds { concurrent: config.limits.concurrent, waiting: config.limits.waiting };
-        let pool = Arc::new(Pool::new(config.base_urls(), bounds));
+        let pool = Arc::new(Pool::new(config.base_urls(), bounds, before));
         let model = Model {
             upstream: config.upstream_model.filter(|upstream| *upstream != config.model),
             label: config.model,

@@ -11,7 +11,7 @@ use reqwest::{Response, StatusCode};
 use tokio::time::timeout;
 
 use super::Upstream;
-use super::answer::{Kind, Tally};
+use super::answer::{Kind, Tally, name_of};
 use super::refusal::openai_error;
 use super::replicas::Lease;
 use super::request::Request;
@@ -172,7 +172,7 @@ impl Relay {
     async fn whole(&mut self, body: Bytes, sink: &GenerationSink) -> Result<(), Stop> {
         let read = self.tally.whole(&body, self.request.endpoint, &self.upstream.model.counter);
         match read.map_err(|_| failed("the answer is not a JSON object"))? {
-            Kind::Error(error) => return Err(failed(format!("the engine says: {error}"))),
+            Kind::Error(error) => return Err(failed(format!("the engine says: {}", name_of(&error)))),
             Kind::Part | Kind::Usage | Kind::Last => {}
         }
         let charge = self.tally.charge(&self.request, self.limit, self.may_count());
@@ -232,7 +232,7 @@ impl Relay {
             }
         };
         match kind {
-            Kind::Error(error) => return Err(failed(format!("the engine says: {error}"))),
+            Kind::Error(error) => return Err(failed(format!("the engine says: {}", name_of(&error)))),
             Kind::Usage if self.request.hide_usage => return Ok(false),
             Kind::Part | Kind::Usage | Kind::Last => {}
         }

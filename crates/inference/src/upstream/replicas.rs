@@ -1,6 +1,7 @@
 //! The servers behind one model: which of them can take a request, and how busy they are.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,8 @@ pub(super) struct Reported {
 
 #[derive(Debug, Default)]
 struct Replica {
-    in_flight: u64,
+    /// Shared with pools that held the same server before.
+    in_flight: Arc<AtomicU64>,
     /// Answered its last probe.
     healthy: bool,
     misses: u32,
@@ -45,8 +47,12 @@ impl Replica {
         self.healthy && self.ejected_until.is_none_or(|until| until <= now)
     }
 
+    fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
     fn at_work(&self) -> u64 {
-        self.reported.map_or(0, |reported| reported.running).max(self.in_flight)
+        self.reported.map_or(0, |reported| reported.running).max(self.in_flight())
     }
 
     /// What orders replicas: requests at work, then how full the cache is.
@@ -56,7 +62,7 @@ impl Replica {
 
     fn has_room(&self, now: Instant, bounds: &Bounds) -> bool {
         let waiting = self.reported.map_or(0, |reported| reported.waiting);
-        self.in_flight < bounds.concurrent
+        self.in_flight() < bounds.concurrent
             && waiting < bounds.waiting
             && self.busy_until.is_none_or(|until| until <= now)
     }
@@ -96,9 +102,20 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(urls: Vec<String>, bounds: Bounds) -> Self {
-        let replicas = urls.iter().map(|_| Replica::default()).collect();
-        Self { urls, bounds, state: Mutex::new(State { replicas, turn: 0, overstated: 0 }) }
+    /// Servers that are in `before`, too, keep the count of what they are at work on.
+    pub(super) fn new(urls: Vec<String>, bounds: Bounds, before: Option<&Self>) -> Self {
+        let replicas = urls.iter().map(|url| Replica {
+            in_flight: before.and_then(|before| before.in_flight(url)).unwrap_or_default(),
+            ..Replica::default()
+        });
+        let overstated = before.map_or(0, |before| before.lock().overstated);
+        let state = State { replicas: replicas.collect(), turn: 0, overstated };
+        Self { urls, bounds, state: Mutex::new(state) }
+    }
+
+    fn in_flight(&self, url: &str) -> Option<Arc<AtomicU64>> {
+        let at = self.urls.iter().position(|known| known == url)?;
+        self.with(at, |replica| Arc::clone(&replica.in_flight))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -130,8 +147,8 @@ impl Pool {
             });
         };
         *turn = index + 1;
-        if let Some(replica) = replicas.get_mut(index) {
-            replica.in_flight = replica.in_flight.saturating_add(1);
+        if let Some(replica) = replicas.get(index) {
+            replica.in_flight.fetch_add(1, Ordering::Relaxed);
         }
         Ok(Lease { pool: Arc::clone(self), index })
     }
@@ -140,12 +157,14 @@ impl Pool {
         let state = self.lock();
         let mut load =
             Load { healthy: false, capacity: Some(0), overstated: state.overstated, ..Load::default() };
+        (load.replicas, load.replicas_healthy) = (count(state.replicas.len()), 0);
         for replica in state.replicas.iter().filter(|replica| replica.is_up(now)) {
             load.healthy = true;
+            load.replicas_healthy = load.replicas_healthy.saturating_add(1);
             load.running = load.running.saturating_add(replica.at_work());
             load.waiting = load.waiting.saturating_add(replica.reported.map_or(0, |r| r.waiting));
             let room = if replica.has_room(now, &self.bounds) {
-                self.bounds.concurrent - replica.in_flight
+                self.bounds.concurrent.saturating_sub(replica.in_flight())
             } else {
                 0
             };
@@ -232,8 +251,12 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool.with(self.index, |replica| replica.in_flight = replica.in_flight.saturating_sub(1));
+        self.pool.with(self.index, |replica| replica.in_flight.fetch_sub(1, Ordering::Relaxed));
     }
+}
+
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -243,7 +266,7 @@ mod tests {
 
     fn pool(replicas: usize) -> Arc<Pool> {
         let urls = (0..replicas).map(|i| format!("http://replica-{i}")).collect();
-        let pool = Arc::new(Pool::new(urls, Bounds { concurrent: 2, waiting: 4 }));
+        let pool = Arc::new(Pool::new(urls, Bounds { concurrent: 2, waiting: 4 }, None));
         for index in 0..replicas {
             pool.probed(index, Some(true), None);
         }
@@ -305,6 +328,20 @@ mod tests {
         assert!(matches!(lease(&pool, now), Err(EngineError::Overloaded { .. })));
         now += Duration::from_secs(7);
         assert!(lease(&pool, now).is_ok());
+    }
+
+    #[test]
+    fn a_server_that_stays_keeps_its_count() {
+        let now = Instant::now();
+        let before = pool(2);
+        let held: Vec<Lease> = (0..3).map(|_| lease(&before, now).unwrap()).collect();
+        let stays = held.iter().filter(|lease| lease.url() == "http://replica-1").count();
+        let urls = vec!["http://new".to_owned(), "http://replica-1".to_owned()];
+        let after = Arc::new(Pool::new(urls, Bounds { concurrent: 2, waiting: 4 }, Some(&before)));
+        (0..2).for_each(|index| after.probed(index, Some(true), None));
+        assert_eq!(after.load(now).running, count(stays));
+        drop(held);
+        assert_eq!((after.load(now).running, before.load(now).running), (0, 0));
     }
 
     #[test]

@@ -10,6 +10,9 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
+/// Most characters of a message, or of a member's name.
+const TEXT_MAX: usize = 1_000;
+
 /// An answer that is not an answer. Nothing was charged for it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ApiError {
@@ -29,7 +32,7 @@ impl ApiError {
             status,
             kind: kind_of(status),
             code,
-            message: message.into(),
+            message: cut(message.into()),
             param: None,
             retry_after_s: None,
             extra: Map::new(),
@@ -66,8 +69,12 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the node failed; nothing was charged")
     }
 
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
     pub(crate) fn param(mut self, param: Option<String>) -> Self {
-        self.param = param;
+        self.param = param.map(cut);
         self
     }
 
@@ -94,6 +101,14 @@ impl ApiError {
         body.insert("error".to_owned(), error);
         Value::Object(body)
     }
+}
+
+/// Much of a request may be quoted in what is said about it.
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(TEXT_MAX) {
+        text.truncate(end);
+    }
+    text
 }
 
 fn kind_of(status: StatusCode) -> &'static str {

@@ -1,7 +1,8 @@
 //! What the node says about itself.
 
 use super::{ApiError, App};
-use crate::metrics::{Gauges, write_engines};
+use crate::metrics::Gauges;
+use atoma_inference::Engine as _;
 use atoma_types::wire::encode;
 use atoma_types::{Address, Hash32, NodeId, Price, PublicKey, TaskId, Units};
 use axum::Json;
@@ -9,7 +10,6 @@ use axum::extract::{Query, State, rejection::QueryRejection};
 use http::{HeaderName, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// `GET /v1/node`.
@@ -134,17 +134,12 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Value>, Ap
 }
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> ([(HeaderName, &'static str); 1], String) {
-    let channels = app.channels.all();
-    let unsettled =
-        channels.iter().map(|channel| channel.books().unsettled().map_or(0, |(units, _)| units.0));
     let gauges = Gauges {
         running: app.gate.running(),
+        waiting: app.gate.waiting(),
         bodies: app.bodies.held(),
-        channels: channels.len(),
-        unsettled_units: unsettled.fold(0, u64::saturating_add),
+        journal: app.journal.backlog(),
     };
-    let mut page = app.metrics.render(gauges);
-    let engines = app.channels.shelf().offers.iter().map(|offer| (offer.model.as_str(), offer.engine.load()));
-    write_engines(&mut page, &engines.collect::<BTreeMap<_, _>>());
+    let page = app.metrics.render(gauges, app.channels.shelf(), &app.channels.all());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page)
 }

@@ -8,7 +8,7 @@ use crate::channels::Channel;
 use crate::clock::wall_ms;
 use crate::journal::Entry;
 use crate::ledger::Refusal;
-use atoma_inference::{Endpoint, EngineError, Generation, Load, Prepared};
+use atoma_inference::{Endpoint, Engine as _, EngineError, Generation, Load, Prepared};
 use atoma_types::message::{AUTH_LIFE_MAX_MS, Message as _};
 use atoma_types::wire::{AUTH_HEADER, Authorization, FORWARD_HEADER};
 use atoma_types::{Forward, Hash32, RequestAuth, Signed};
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bodies from this size on are prepared on a thread that may block.
 const PREPARE_INLINE_MAX: usize = 4 * 1024;
@@ -33,18 +33,23 @@ pub(super) async fn serve(app: Arc<App>, endpoint: Endpoint, request: Request) -
         Ok(admitted) => admitted,
         Err(refused) => {
             let answer = Box::pin(forward::instead(&app, endpoint, &parts.headers, refused)).await;
-            return answer.inspect_err(|_| app.metrics.refused.increment());
+            return answer.inspect_err(|error| {
+                app.metrics.refused.increment();
+                app.metrics.refusals.increment(error.code());
+            });
         }
     };
+    let forward = parts.headers.get(FORWARD_HEADER).cloned();
+    drop(parts);
     let answer = if streams {
         stream::streamed(running, generation).await
     } else {
         stream::whole(running, generation).await
     };
     let mut response = answer?;
-    if let Some(forward) = parts.headers.get(FORWARD_HEADER) {
+    if let Some(forward) = forward {
         app.metrics.taken_over.increment();
-        response.headers_mut().insert(FORWARD_HEADER, forward.clone());
+        response.headers_mut().insert(FORWARD_HEADER, forward);
     }
     Ok(response)
 }
@@ -69,6 +74,7 @@ async fn admit(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<(Running, Generation, bool), Refused> {
+    let began = Instant::now();
     let claim = match claim(app, headers).await {
         Ok(claim) => claim,
         Err(error) => return Err(Refused { error, body: Received::Unread(body) }),
@@ -78,7 +84,7 @@ async fn admit(
         Err(error) => return Err(Refused { error, body: Received::Gone }),
     };
     let whole = Received::Whole(body.clone());
-    begin(app, endpoint, claim, body, place).await.map_err(|error| Refused { error, body: whole })
+    begin(app, endpoint, claim, body, place, began).await.map_err(|error| Refused { error, body: whole })
 }
 
 async fn begin(
@@ -87,6 +93,7 @@ async fn begin(
     claim: Claim,
     body: Bytes,
     place: Place,
+    began: Instant,
 ) -> Result<(Running, Generation, bool), ApiError> {
     let Claim { authorization, forward, channel, reservation } = claim;
     check_body(&authorization.auth.message, &body)?;
@@ -103,7 +110,7 @@ async fn begin(
         app.journal.write(Entry::TakenOver(forward)).await?;
     }
     let generation = channel.offer()?.engine.run(prepared, limit)?;
-    let running = reservation.start(slots, Work { pass, authorization, body, input })?;
+    let running = reservation.start(slots, Work { pass, authorization, body, input, began })?;
     Ok((running, generation, streams))
 }
 
@@ -200,10 +207,18 @@ fn check_market(app: &App, auth: &RequestAuth) -> Result<(), ApiError> {
 fn check_expiry(app: &App, expires_ms: u64) -> Result<(), ApiError> {
     let now_ms = wall_ms();
     if expires_ms <= now_ms {
-        return Err(ApiError::unauthorized("auth_expired", "the authorization has expired; sign a new one"));
+        let late = now_ms.saturating_sub(expires_ms);
+        let message = format!(
+            "the authorization expired {late} ms ago by this node's clock; sign a new one, and if it was new, set your clock"
+        );
+        return Err(ApiError::unauthorized("auth_expired", message));
     }
     if expires_ms > now_ms.saturating_add(AUTH_LIFE_MAX_MS) {
-        let message = "the authorization may live at most 600 s; sign a shorter one";
+        let left = expires_ms.saturating_sub(now_ms);
+        let message = format!(
+            "the authorization may live at most {AUTH_LIFE_MAX_MS} ms, and has {left} left by this node's clock; \
+             sign a shorter one, and if it was short, set your clock"
+        );
         return Err(ApiError::unauthorized("auth_too_long", message));
     }
     if expires_ms < app.refuse_expiring_before_ms {

@@ -14,6 +14,7 @@ use atoma_types::{Hash32, Receipt, RequestAuth, Signed, Status};
 use bytes::Bytes;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Responses are kept for disputes up to this size.
 const RESPONSE_KEPT_MAX: usize = 4 * 1024 * 1024;
@@ -63,6 +64,7 @@ impl Reservation {
             output: 0,
             hasher: Hasher::default(),
             response: Vec::new(),
+            began: work.began,
             _pass: work.pass,
             open: Some(Open { ticket, slot: slots.last, authorization: work.authorization, body: work.body }),
         };
@@ -90,6 +92,8 @@ pub(super) struct Work {
     pub(super) authorization: Authorization,
     pub(super) body: Bytes,
     pub(super) input: u64,
+    /// When the request arrived.
+    pub(super) began: Instant,
 }
 
 impl Drop for Reservation {
@@ -127,6 +131,7 @@ pub(super) struct Running {
     output: u64,
     hasher: Hasher,
     response: Vec<u8>,
+    began: Instant,
     /// Its place among the running.
     _pass: Pass,
 }
@@ -134,6 +139,11 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn app(&self) -> Arc<App> {
         self.app.clone()
+    }
+
+    /// Its answer began.
+    pub(super) fn begun(&self) {
+        self.app.metrics.first_token.observe(self.began.elapsed());
     }
 
     /// Counts bytes that are being handed to the client, and the output tokens up to their end.
@@ -206,6 +216,7 @@ impl Running {
 
     fn count(&self, receipt: &Receipt) {
         let metrics = &self.app.metrics;
+        metrics.latency.observe(self.began.elapsed());
         match receipt.status {
             Status::Complete => metrics.completed.increment(),
             Status::Aborted => metrics.aborted.increment(),

@@ -79,6 +79,7 @@ pub(super) async fn streamed(running: Running, generation: Generation) -> Result
     if answer.first.is_none() {
         return whole(answer.running, answer.generation).await;
     }
+    answer.running.begun();
     let parked = app.streams.park(answer);
     let frames = stream::unfold(Some(parked), |parked| async move {
         let parked = parked?;

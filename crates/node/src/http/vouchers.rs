@@ -61,6 +61,7 @@ pub(super) async fn take(app: &App, channel: &Channel, voucher: &Signed<Voucher>
     voucher.verify(&channel.terms.request_key).map_err(|_| VoucherRefusal::Signature)?;
     let slot = app.journal.slot().await?;
     let mut books = channel.books();
+    let before = books.acknowledged_units();
     match books.acknowledge(voucher)? {
         Acknowledged::Unchanged => Ok(()),
         Acknowledged::Advanced => {
@@ -68,6 +69,7 @@ pub(super) async fn take(app: &App, channel: &Channel, voucher: &Signed<Voucher>
             drop(books);
             written?;
             app.metrics.vouchers.increment();
+            app.metrics.acknowledged_units.add(voucher.message.units.saturating_sub(before).0);
             Ok(())
         }
     }

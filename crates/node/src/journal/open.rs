@@ -7,7 +7,7 @@ use atoma_sqlite::rusqlite::{Connection, Error, types::FromSql};
 use atoma_sqlite::{Log, Readers, beside, blocking, queue};
 use atoma_types::{Address, NodeId};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -105,9 +105,10 @@ fn take_up_log(path: &Path, database: &mut Database) -> Result<Log, OpenError> {
     Log::create(path, last, Some(SYNC_WITHIN)).map_err(io)
 }
 
+/// Locks the file beside the journal, and writes into it which process has it.
 fn lock_file(path: &Path) -> Result<File, OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
-    let lock = OpenOptions::new()
+    let mut lock = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
@@ -115,10 +116,29 @@ fn lock_file(path: &Path) -> Result<File, OpenError> {
         .open(beside(path, ".lock"))
         .map_err(io)?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
-        Err(std::fs::TryLockError::Error(source)) => Err(io(source)),
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => return Err(OpenError::InUse(path.to_owned())),
+        Err(std::fs::TryLockError::Error(source)) => return Err(io(source)),
     }
+    lock.set_len(0).map_err(io)?;
+    write!(lock, "{}", std::process::id()).map_err(io)?;
+    Ok(lock)
+}
+
+/// The process of the node that has this journal open; `None` if there is none.
+pub fn running_process(journal: &Path) -> io::Result<Option<u32>> {
+    let mut lock = match File::open(beside(journal, ".lock")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => return Ok(None),
+        Err(std::fs::TryLockError::WouldBlock) => {}
+        Err(std::fs::TryLockError::Error(error)) => return Err(error),
+    }
+    let mut text = String::new();
+    lock.read_to_string(&mut text)?;
+    text.parse().map(Some).map_err(io::Error::other)
 }
 
 /// Makes the file with mode 0600 before SQLite would make it with another; true if it is empty.

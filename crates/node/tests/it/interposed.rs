@@ -4,8 +4,9 @@ use crate::support::{Market, mock};
 use atoma_chain::{Call, ChainClient, ChainError, EventCursor, EventFrame, OpenChannel, Wallet};
 use atoma_node::{ChainResult, Market as NodeMarket, NodeConfig, NodeHandle, Parts, Prepared, SuiMarket};
 use atoma_types::onchain::{Event, Model, Node, Slot, Stack, Task};
-use atoma_types::{Address, ModelId, NodeId, TaskId};
+use atoma_types::{Address, ModelId, NodeId, TaskId, Voucher};
 use futures::stream::BoxStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,6 +26,12 @@ pub(crate) struct Interposed {
     reads: Mutex<Reads>,
     /// Who opens every channel right before the node does.
     rival: Mutex<Option<Wallet>>,
+    /// Whose vouchers are spoiled on their way to the chain.
+    spoiled: Mutex<Option<Address>>,
+    /// Whether what is submitted is executed, and the answer lost.
+    deaf: AtomicBool,
+    /// The vouchers of each settlement that was prepared.
+    settlements: Mutex<Vec<Vec<Voucher>>>,
 }
 
 impl Interposed {
@@ -35,6 +42,9 @@ impl Interposed {
             receipt_key: market.receipt_key.clone(),
             reads: Mutex::new(reads),
             rival: Mutex::new(None),
+            spoiled: Mutex::new(None),
+            deaf: AtomicBool::new(false),
+            settlements: Mutex::default(),
         })
     }
 
@@ -44,6 +54,18 @@ impl Interposed {
 
     pub(crate) fn race(&self, rival: &Wallet) {
         *self.rival.lock().unwrap() = Some(rival.clone());
+    }
+
+    pub(crate) fn spoil(&self, stack: Address) {
+        *self.spoiled.lock().unwrap() = Some(stack);
+    }
+
+    pub(crate) fn deafen(&self) {
+        self.deaf.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn settlements(&self) -> Vec<Vec<Voucher>> {
+        self.settlements.lock().unwrap().clone()
     }
 
     pub(crate) async fn spawn(self: &Arc<Self>, config: NodeConfig) -> NodeHandle {
@@ -98,12 +120,30 @@ impl NodeMarket for Interposed {
         self.inner.events(from)
     }
 
-    fn prepare(&self, call: Call) -> ChainResult<'_, Prepared> {
+    fn prepare(&self, mut call: Call) -> ChainResult<'_, Prepared> {
+        if let Call::Settle(vouchers) = &mut call {
+            let messages = vouchers.iter().map(|voucher| voucher.message.clone()).collect();
+            self.settlements.lock().unwrap().push(messages);
+            let spoiled = *self.spoiled.lock().unwrap();
+            for voucher in vouchers.iter_mut().filter(|voucher| Some(voucher.message.stack) == spoiled) {
+                voucher.message.count += 1;
+            }
+        }
         self.inner.prepare(call)
     }
 
     fn submit<'a>(&'a self, prepared: &'a Prepared) -> ChainResult<'a, Vec<Event>> {
-        self.inner.submit(prepared)
+        let submitted = self.inner.submit(prepared);
+        if !self.deaf.load(Ordering::Relaxed) {
+            return submitted;
+        }
+        Box::pin(async move {
+            submitted.await?;
+            Err(ChainError::Unreachable {
+                url: "nowhere".to_owned(),
+                reason: "the answer was lost".to_owned(),
+            })
+        })
     }
 
     fn execute(&self, call: Call) -> ChainResult<'_, Vec<Event>> {

@@ -51,6 +51,15 @@ async fn bad_authorizations() {
         assert_eq!(changed(&user, &node, change).await.code(), code(status, expected));
     }
 
+    let clocks: [(Spoil, &str); 2] = [
+        (Box::new(|auth| auth.expires_ms -= 120_000), " ms ago by this node's clock"),
+        (Box::new(|auth| auth.expires_ms += 700_000), " left by this node's clock"),
+    ];
+    for (change, said) in clocks {
+        let refused = changed(&user, &node, change).await.json();
+        assert!(refused["error"]["message"].as_str().unwrap().contains(said), "{refused}");
+    }
+
     let body = chat(false, "hello").to_string().into_bytes();
     let stranger = SecretKey::from_seed([5; 32]);
     let foreign =

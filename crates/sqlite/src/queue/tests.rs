@@ -167,3 +167,20 @@ async fn a_broken_queue_says_why() {
     drop(batches);
     assert_eq!(queue.flush().await.unwrap_err(), broken);
 }
+
+#[test]
+fn what_waits_and_what_is_not_done_can_be_seen() {
+    let (queue, mut batches) = queue(4, Duration::ZERO);
+    assert_eq!((queue.waiting(), queue.lag()), (0, Duration::ZERO));
+    drop(send(&queue, 1));
+    assert_eq!(queue.waiting(), 1);
+    let since = Instant::now();
+    assert_eq!(take(&mut batches), Some(vec![1]));
+    // Taken, and not done before the next is asked for.
+    assert_eq!(queue.waiting(), 0);
+    let waited = since.elapsed();
+    assert!(queue.lag() >= waited);
+    queue.close();
+    assert_eq!(take(&mut batches), None);
+    assert_eq!(queue.lag(), Duration::ZERO);
+}

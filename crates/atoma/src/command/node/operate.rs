@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use atoma_chain::{Call, ChainClient, Wallet};
 use atoma_node::{NodeConfig, Offering, Registration};
 use atoma_types::TaskId;
-use atoma_types::onchain::{Node, Subscription};
+use atoma_types::onchain::{Node, Slot};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,11 +26,7 @@ struct Place {
 
 impl Place {
     async fn open(home: &Home, folder: &Path, network: &Network) -> Result<Self> {
-        let file = folder.join("node.toml");
-        if !file.exists() {
-            bail!("no {}; register the node first: atoma node register {}", file.display(), folder.display());
-        }
-        let config = NodeConfig::load(&file)?;
+        let (file, config) = configuration(folder)?;
         let wallet = Wallet::load(&config.wallet)?;
         let chain = network::connect_node(home, &config, network).await?;
         Ok(Self { file, config, wallet, chain })
@@ -41,9 +37,13 @@ impl Place {
         found.with_context(|| format!("node {} is not in this market any more", self.config.node))
     }
 
-    async fn offer(&self, task: TaskId) -> Result<Option<Subscription>> {
-        let found = self.chain.subscription(task, self.config.node).await?;
-        Ok(found.filter(|subscription| !subscription.slots.is_empty()))
+    /// The offer of a task that has no end, from now or the next epoch on.
+    async fn offer(&self, task: TaskId) -> Result<Option<Slot>> {
+        if self.chain.task(task).await?.is_none() {
+            bail!("task {task} does not exist in this market: look at atoma task list");
+        }
+        let offers = self.chain.all_offers(task).await?;
+        Ok(offers.into_iter().find(|slot| slot.node == self.config.node && slot.is_standing()))
     }
 
     async fn execute(&self, what: &str, call: Call) -> Result<()> {
@@ -53,19 +53,30 @@ impl Place {
     }
 }
 
+/// The folder's `node.toml`.
+pub(super) fn configuration(folder: &Path) -> Result<(PathBuf, NodeConfig)> {
+    let file = folder.join("node.toml");
+    if !file.exists() {
+        bail!("no {}; register the node first: atoma node register {}", file.display(), folder.display());
+    }
+    let config = NodeConfig::load(&file)?;
+    Ok((file, config))
+}
+
 /// Offers a task, or asks another price for one that is offered already.
 pub(super) async fn subscribe(
     home: &Home,
     folder: &Path,
     offering: Offering,
     network: &Network,
+    json: bool,
 ) -> Result<()> {
     let place = Place::open(home, folder, network).await?;
     let Offering { task, price, max_units } = offering;
-    if place.offer(task).await?.is_some() {
+    let is_offered = place.offer(task).await?.is_some();
+    if is_offered {
         let reprice = Call::Reprice { node: place.config.node, task, price, max_units };
         place.execute("changing the offer", reprice).await?;
-        say!("task {task} at {price} from the next epoch on; stacks that exist keep their price");
     } else {
         let node = place.node().await?;
         let registration = Registration {
@@ -78,10 +89,30 @@ pub(super) async fn subscribe(
         let step = Step::start("subscribing");
         atoma_node::register_if_needed(&place.chain, &place.wallet, &registration).await?;
         drop(step);
-        say!("offering task {task} at {price}");
     }
-    if !place.config.tasks.contains(&task) {
+    // A change, and an offer whose last one has not ended yet, wait for the next epoch.
+    let epoch = place.chain.present_epoch().await?.number;
+    let waits = place.offer(task).await?.is_some_and(|offer| offer.from_epoch > epoch);
+    let is_new = !place.config.tasks.contains(&task);
+    if is_new {
         add_task(&place, task)?;
+    }
+    if json {
+        say!(
+            "{}",
+            json!({
+                "node": place.config.node, "task": task, "price": price, "max_units": max_units,
+                "from_next_epoch": waits, "restart": is_new,
+            })
+        );
+        return Ok(());
+    }
+    let when = if waits { " from the next epoch on" } else { "" };
+    say!("offering task {task} at {price}{when}");
+    if is_offered {
+        say!("stacks that exist keep their price");
+    }
+    if is_new {
         say!("wrote {}: start the node anew to serve it", place.file.display());
     }
     Ok(())
@@ -104,38 +135,63 @@ fn with_task(text: &str, task: TaskId) -> Option<String> {
 }
 
 /// Ends the offer of a task.
-pub(super) async fn unsubscribe(home: &Home, folder: &Path, task: TaskId, network: &Network) -> Result<()> {
+pub(super) async fn unsubscribe(
+    home: &Home,
+    folder: &Path,
+    task: TaskId,
+    network: &Network,
+    json: bool,
+) -> Result<()> {
     let place = Place::open(home, folder, network).await?;
-    if place.offer(task).await?.is_none() {
-        say!("task {task} is not offered; nothing to do");
-        return Ok(());
+    let is_offered = place.offer(task).await?.is_some();
+    if is_offered {
+        let call = Call::Unsubscribe { node: place.config.node, task };
+        place.execute("ending the offer", call).await?;
     }
-    let call = Call::Unsubscribe { node: place.config.node, task };
-    place.execute("ending the offer", call).await?;
-    say!("no new stack of task {task} draws this node; keep it running until those it has are over");
+    match (json, is_offered) {
+        (true, _) => say!("{}", json!({ "node": place.config.node, "task": task, "ended": is_offered })),
+        (false, false) => say!("task {task} is not offered; nothing to do"),
+        (false, true) => {
+            say!("from the next epoch on no new stack of task {task} draws this node");
+            say!("keep it running until those it has are over");
+        }
+    }
     Ok(())
 }
 
 /// Ends all offers, so that the node can stop once its stacks are over.
-pub(super) async fn drain(home: &Home, folder: &Path, network: &Network) -> Result<()> {
+pub(super) async fn drain(home: &Home, folder: &Path, network: &Network, json: bool) -> Result<()> {
     let place = Place::open(home, folder, network).await?;
-    let mut ended = 0;
+    let mut ended = Vec::new();
     for task in place.chain.tasks().await? {
         if place.offer(task.id).await?.is_some() {
             let call = Call::Unsubscribe { node: place.config.node, task: task.id };
             place.execute(&format!("ending the offer of task {}", task.id), call).await?;
-            ended += 1;
+            ended.push(task.id);
         }
     }
     let shown = folder.display();
-    say!("{ended} offers ended: no new stack draws this node; it goes on serving those it has");
+    if json {
+        say!("{}", json!({ "node": place.config.node, "ended": ended }));
+        return Ok(());
+    }
+    let (count, offers) = (ended.len(), if ended.len() == 1 { "offer" } else { "offers" });
+    say!(
+        "{count} {offers} ended: from the next epoch on no new stack draws this node; it serves those it has"
+    );
     say!("look    atoma node status {shown}   (it may stop once it has no channel)");
     say!("leave   atoma node withdraw {shown}");
     Ok(())
 }
 
 /// Takes a node out of the market: disables it, and later takes the collateral back.
-pub(super) async fn withdraw(home: &Home, folder: &Path, yes: bool, network: &Network) -> Result<()> {
+pub(super) async fn withdraw(
+    home: &Home,
+    folder: &Path,
+    yes: bool,
+    network: &Network,
+    json: bool,
+) -> Result<()> {
     let place = Place::open(home, folder, network).await?;
     let node = place.node().await?;
     let again = format!("atoma node withdraw {}", folder.display());
@@ -150,19 +206,24 @@ pub(super) async fn withdraw(home: &Home, folder: &Path, yes: bool, network: &Ne
         }
         place.execute("disabling the node", Call::DisableNode { node: node.id }).await?;
         let node = place.node().await?;
-        let seconds = node.exit_ms.saturating_sub(place.chain.now_ms().await?).div_ceil(1_000);
+        if json {
+            let (exit_ms, exit_epoch) = (node.exit_ms, node.exit_epoch);
+            say!(
+                "{}",
+                json!({ "node": node.id, "disabled": true, "exit_ms": exit_ms, "exit_epoch": exit_epoch })
+            );
+            return Ok(());
+        }
         say!("disabled; keep the node running until it has settled (it ends by itself)");
-        say!("next    {again}   in {}, and not before epoch {}", duration(seconds), node.exit_epoch);
+        let wait = exit_wait(&place, &node).await?.unwrap_or_default();
+        say!("next    {again}   {wait}");
         return Ok(());
     }
-    let now = place.chain.now_ms().await?;
-    if now < node.exit_ms {
-        let seconds = node.exit_ms.saturating_sub(now).div_ceil(1_000);
-        bail!(
-            "the collateral can be taken in {}, and not before epoch {}",
-            duration(seconds),
-            node.exit_epoch
-        );
+    if node.collateral.is_zero() {
+        bail!("node {} has no collateral any more: it was taken already", node.id);
+    }
+    if let Some(wait) = exit_wait(&place, &node).await? {
+        bail!("the collateral can be taken {wait}");
     }
     if node.open_audits > 0 || node.open_disputes > 0 {
         let (audits, disputes) = (node.open_audits, node.open_disputes);
@@ -174,8 +235,23 @@ pub(super) async fn withdraw(home: &Home, folder: &Path, yes: bool, network: &Ne
     place.execute("taking the collateral", Call::ExitNode { node: node.id }).await?;
     let after = place.chain.balances(place.wallet.address()).await?.coin;
     let got = after.saturating_sub(before);
+    if json {
+        say!("{}", json!({ "node": node.id, "returned": got, "to": place.wallet.address() }));
+        return Ok(());
+    }
     say!("{} coins came back to {}", got.display_coins(), place.wallet.address());
     Ok(())
+}
+
+/// When a disabled node's collateral can be taken; `None` if it can be now.
+async fn exit_wait(place: &Place, node: &Node) -> Result<Option<String>> {
+    let now = place.chain.now_ms().await?;
+    let epoch = place.chain.present_epoch().await?.number;
+    if now >= node.exit_ms && epoch >= node.exit_epoch {
+        return Ok(None);
+    }
+    let seconds = node.exit_ms.saturating_sub(now).div_ceil(1_000);
+    Ok(Some(format!("in {}, and not before epoch {} (this is {epoch})", duration(seconds), node.exit_epoch)))
 }
 
 /// What chain and node say of it.
@@ -214,8 +290,13 @@ pub(super) async fn status(home: &Home, folder: &Path, network: &Network, json: 
             Some(offer) => {
                 say!("task {task:<6} at {}, at most {} units a stack", offer.price, offer.max_units)
             }
+            None if node.disabled_ms != 0 => say!("task {task:<6} not offered"),
             None => say!("task {task:<6} not offered: atoma node subscribe {}", folder.display()),
         }
+    }
+    if node.disabled_ms != 0 && !node.collateral.is_zero() {
+        let wait = exit_wait(&place, &node).await?.unwrap_or_else(|| "now".to_owned());
+        say!("leaving     its collateral comes back {wait}: atoma node withdraw {}", folder.display());
     }
     match live {
         Value::Null => say!("service     does not answer at {}", place.config.listen),
@@ -228,22 +309,33 @@ pub(super) async fn status(home: &Home, folder: &Path, network: &Network, json: 
 
 /// What the running service says: whether it is ready, and its gauges; null if it does not answer.
 async fn live(config: &NodeConfig) -> Value {
-    let http = reqwest::Client::new();
-    let ask = |path: &str| http.get(format!("http://{}{path}", config.listen)).timeout(ANSWER_TIMEOUT).send();
-    let Ok(ready) = ask("/ready").await else { return Value::Null };
+    let Some(ready) = ask(config, "/ready").await else { return Value::Null };
     let ready = if ready.status().is_success() { "ready" } else { "not taking requests" };
     let mut live = serde_json::Map::from_iter([("service".to_owned(), json!(ready))]);
-    let Ok(metrics) = ask("/metrics").await else { return Value::Object(live) };
-    let text = metrics.text().await.unwrap_or_default();
+    let text = metrics(config).await.unwrap_or_default();
     for (shown, name) in [
         ("running", "atoma_node_running"),
         ("channels", "atoma_node_channels"),
         ("unsettled", "atoma_node_unsettled_units"),
     ] {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
-        live.extend(value.map(|value| (shown.to_owned(), json!(value))));
+        live.extend(metric(&text, name).map(|value| (shown.to_owned(), json!(value))));
     }
     Value::Object(live)
+}
+
+async fn ask(config: &NodeConfig, path: &str) -> Option<reqwest::Response> {
+    let asked = reqwest::Client::new().get(format!("http://{}{path}", config.listen));
+    asked.timeout(ANSWER_TIMEOUT).send().await.ok()
+}
+
+/// The running service's numbers; `None` if it does not answer.
+pub(super) async fn metrics(config: &NodeConfig) -> Option<String> {
+    ask(config, "/metrics").await?.text().await.ok()
+}
+
+/// A number without labels.
+pub(super) fn metric(metrics: &str, name: &str) -> Option<u64> {
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 
 fn duration(seconds: u64) -> String {

@@ -76,6 +76,11 @@ impl Slot {
         self.from_epoch <= epoch && epoch < self.until_epoch
     }
 
+    /// Whether it is an offer without an end, from now or the next epoch on: a node has at most one for a task.
+    pub fn is_standing(&self) -> bool {
+        self.until_epoch == u64::MAX
+    }
+
     pub fn may_verify(&self, made_ms: u64, clock_ms: u64) -> bool {
         self.since_ms < made_ms && clock_ms < self.until_ms
     }

@@ -1,8 +1,7 @@
 //! What everybody's books say at the end, each read from its own place: the keys' from the gateway's database, the
 //! gateway's and the nodes' from the vouchers in their journals, the chain's from its events.
 
-use crate::load::Seen;
-use crate::roles::{Charged, Fleet};
+use crate::fleet::{Charged, Fleet};
 use anyhow::{Context, Result};
 use atoma_chain::ChainClient;
 use atoma_types::onchain::Event;
@@ -23,8 +22,7 @@ type Channels = BTreeMap<(Address, NodeId), u64>;
 const QUIET: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Serialize)]
-pub(crate) struct Report {
-    seen: Seen,
+pub struct Report {
     keys: Charged,
     gateway: Book,
     nodes: Book,
@@ -37,7 +35,7 @@ pub(crate) struct Report {
     differing: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 struct Book {
     channels: usize,
     units: u64,
@@ -53,7 +51,7 @@ impl Book {
 }
 
 /// Ends everything in order and reads the books.
-pub(crate) async fn close(fleet: &Arc<Fleet>, seen: Seen) -> Result<Report> {
+pub async fn close(fleet: &Arc<Fleet>) -> Result<Report> {
     let draining = Arc::clone(fleet);
     let keys = tokio::task::spawn_blocking(move || draining.drain()).await??;
     let journal = fleet.folder.join("gateway/journal.db");
@@ -75,7 +73,6 @@ pub(crate) async fn close(fleet: &Arc<Fleet>, seen: Seen) -> Result<Report> {
     differing.sort_unstable();
     differing.dedup();
     Ok(Report {
-        seen,
         keys,
         gateway: Book::of(&gateway),
         nodes: Book::of(&nodes),
@@ -87,7 +84,12 @@ pub(crate) async fn close(fleet: &Arc<Fleet>, seen: Seen) -> Result<Report> {
 }
 
 impl Report {
-    pub(crate) fn agree(&self) -> bool {
+    /// Requests that the keys were charged.
+    pub fn requests(&self) -> u64 {
+        self.keys.requests
+    }
+
+    pub fn agree(&self) -> bool {
         let units = [self.gateway.units, self.nodes.units, self.chain.units];
         self.differing.is_empty()
             && self.endings.is_empty()
@@ -96,12 +98,7 @@ impl Report {
             && self.keys.reserved == 0
     }
 
-    pub(crate) fn print(&self, json: bool) -> Result<()> {
-        if json {
-            println!("{}", serde_json::to_string_pretty(self)?);
-            return Ok(());
-        }
-        println!("{:?}", self.seen);
+    pub fn print(&self) {
         println!("{:<10}{:>10}{:>14}", "book", "channels", "units");
         println!(
             "{:<10}{:>10}{:>14}   cost {}, reserved {}",
@@ -115,7 +112,6 @@ impl Report {
             println!("DIFFERS {line}");
         }
         println!("{}", if self.agree() { "all books agree" } else { "the books do NOT agree" });
-        Ok(())
     }
 }
 

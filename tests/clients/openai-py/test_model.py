@@ -1,31 +1,15 @@
-"""The unmodified `openai` package against the gateway of `atoma dev`.
+"""A real model: SmolLM2 in the nodes' own processes."""
 
-Where to find it comes from the environment: ATOMA_BASE_URL, ATOMA_API_KEY, ATOMA_MODEL.
-"""
-
-import os
 from concurrent.futures import ThreadPoolExecutor
 
-import openai
-import pytest
+from conftest import MODEL
 
-MODEL = os.environ["ATOMA_MODEL"]
-BASE_URL = os.environ["ATOMA_BASE_URL"]
 QUESTION = [{"role": "user", "content": "What is the capital of France? Answer in one short sentence."}]
-
-
-@pytest.fixture(scope="module")
-def client():
-    return openai.OpenAI(base_url=BASE_URL, api_key=os.environ["ATOMA_API_KEY"], max_retries=0, timeout=120)
 
 
 def ask(client, **options):
     arguments = {"model": MODEL, "messages": QUESTION, "max_tokens": 24, "temperature": 0, "seed": 1}
     return client.chat.completions.create(**(arguments | options))
-
-
-def test_models_are_listed(client):
-    assert MODEL in [model.id for model in client.models.list()]
 
 
 def test_an_answer_is_coherent_and_counted(client):
@@ -90,20 +74,3 @@ def test_a_closed_stream_leaves_the_service_well(client):
     next(iter(stream))
     stream.close()
     assert "Paris" in ask(client).choices[0].message.content
-
-
-def test_errors_have_the_expected_shape(client):
-    with pytest.raises(openai.AuthenticationError) as wrong_key:
-        openai.OpenAI(base_url=BASE_URL, api_key="atoma-wrong", max_retries=0).models.list()
-    assert wrong_key.value.code == "invalid_api_key"
-    with pytest.raises(openai.NotFoundError) as wrong_model:
-        ask(client, model="no-such-model")
-    assert wrong_model.value.code == "model_not_found"
-    with pytest.raises(openai.BadRequestError) as wrong_type:
-        ask(client, temperature=9)
-    assert wrong_type.value.param == "temperature"
-    with pytest.raises(openai.BadRequestError):
-        client.chat.completions.create(model=MODEL, messages=[])
-    with pytest.raises(openai.APIStatusError) as too_large:
-        ask(client, messages=[{"role": "user", "content": "a" * (5 * 1024 * 1024)}])
-    assert too_large.value.status_code == 413

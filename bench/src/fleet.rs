@@ -1,9 +1,9 @@
-//! The services, each in a process of its own, and the fleet of them.
+//! The services of a market, each in a process of its own, and the fleet of them. Engines are an OpenAI-compatible
+//! server of whoever starts the fleet.
 
-use crate::engine::MODEL;
+use crate::program::{Program, say, told_to_end};
 use anyhow::{Context, Result};
-use atoma::market::{Market, MarketConfig, PRICE, funded_wallet, spawn_node};
-use atoma_bench::program::{Program, say, told_to_end};
+use atoma::market::{Market, MarketConfig, PRICE, Ware, funded_wallet, spawn_node};
 use atoma_chain::ChainClient;
 use atoma_client::market::ChainMarket;
 use atoma_gateway::{GatewayConfig, NewKey};
@@ -19,11 +19,22 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Units of a stack: few enough that some are used up and replaced.
-const STACK_UNITS: u64 = 100_000;
+/// What the engine's model is called.
+pub const MODEL: &str = "bench";
+
+/// How large a fleet is, and what it may hold at once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Size {
+    pub nodes: usize,
+    /// Requests at work in one node.
+    pub concurrent: usize,
+    /// Stacks that the gateway keeps.
+    pub stacks: usize,
+    pub stack_units: u64,
+}
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Role {
+pub enum Role {
     Chain,
     Node,
     Gateway,
@@ -31,31 +42,38 @@ pub(crate) enum Role {
 
 /// Where the market is, and what is sold.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct ChainReady {
-    pub(crate) deployment: Deployment,
+pub struct ChainReady {
+    pub deployment: Deployment,
     task: TaskId,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct GatewayReady {
-    pub(crate) url: String,
-    pub(crate) key: String,
+pub struct GatewayReady {
+    pub url: String,
+    pub key: String,
+}
+
+/// A process and its resident memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    pub process: u32,
+    pub kib: u64,
 }
 
 /// What the keys were charged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Charged {
-    pub(crate) requests: u64,
-    pub(crate) units: u64,
-    pub(crate) cost: u64,
+pub struct Charged {
+    pub requests: u64,
+    pub units: u64,
+    pub cost: u64,
     /// Set aside for requests of which it is not known what they cost.
-    pub(crate) reserved: u64,
+    pub reserved: u64,
 }
 
 /// All services of a market.
-pub(crate) struct Fleet {
-    pub(crate) folder: PathBuf,
-    pub(crate) chain: ChainReady,
+pub struct Fleet {
+    pub folder: PathBuf,
+    pub chain: ChainReady,
     engine: String,
     _chain: Program,
     nodes: Vec<Mutex<Option<Program>>>,
@@ -63,10 +81,11 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    pub(crate) fn start(folder: &Path, nodes: usize, engine: &str) -> Result<Self> {
+    pub fn start(folder: &Path, size: &Size, engine: &str) -> Result<Self> {
+        std::fs::write(folder.join("size.json"), serde_json::to_vec(size)?)?;
         let (chain_program, chain) = start::<ChainReady>("chain", folder, 0, engine)?;
         std::fs::write(folder.join("chain.json"), serde_json::to_vec(&chain)?)?;
-        let nodes = (0..nodes)
+        let nodes = (0..size.nodes)
             .map(|index| Ok(Mutex::new(Some(start::<()>("node", folder, index, engine)?.0))))
             .collect::<Result<_>>()?;
         let (gateway, ready) = start("gateway", folder, 0, engine)?;
@@ -80,16 +99,23 @@ impl Fleet {
         })
     }
 
-    pub(crate) fn gateway(&self) -> GatewayReady {
+    pub fn gateway(&self) -> GatewayReady {
         lock(&self.gateway).1.clone()
     }
 
-    pub(crate) fn node_folders(&self) -> impl Iterator<Item = PathBuf> + '_ {
+    pub fn node_folders(&self) -> impl Iterator<Item = PathBuf> + '_ {
         (0..self.nodes.len()).map(|index| node_folder(&self.folder, index))
     }
 
+    /// What the gateway and each node take now, the gateway first; `None` for one that does not run.
+    pub fn memory(&self) -> Vec<Option<Memory>> {
+        let of = |program: &Option<Program>| program.as_ref().and_then(|program| program.memory().ok());
+        let gateway = of(&lock(&self.gateway).0);
+        std::iter::once(gateway).chain(self.nodes.iter().map(|node| of(&lock(node)))).collect()
+    }
+
     /// Kills a node, and starts it again after a while.
-    pub(crate) async fn bounce_node(self: &Arc<Self>, which: usize, down: Duration) {
+    pub async fn bounce_node(self: &Arc<Self>, which: usize, down: Duration) {
         let (fleet, which) = (Arc::clone(self), which % self.nodes.len().max(1));
         let bounce = move || -> Result<()> {
             let Some(place) = fleet.nodes.get(which) else { return Ok(()) };
@@ -104,7 +130,7 @@ impl Fleet {
     }
 
     /// Kills the gateway, and starts it again after a while.
-    pub(crate) async fn bounce_gateway(self: &Arc<Self>, down: Duration) {
+    pub async fn bounce_gateway(self: &Arc<Self>, down: Duration) {
         let fleet = Arc::clone(self);
         let bounce = move || -> Result<()> {
             let program = lock(&fleet.gateway).0.take();
@@ -120,7 +146,7 @@ impl Fleet {
     }
 
     /// Ends gateway and nodes in order, the gateway first.
-    pub(crate) fn drain(&self) -> Result<Charged> {
+    pub fn drain(&self) -> Result<Charged> {
         let gateway = lock(&self.gateway).0.take().context("the gateway does not run")?;
         let charged = gateway.stop_and_hear()?;
         for node in &self.nodes {
@@ -151,7 +177,7 @@ fn start<R: serde::de::DeserializeOwned>(
     Program::start(&["--role", role, "--folder", folder, "--index", &index, "--engine", engine])
 }
 
-pub(crate) async fn run(role: Role, folder: &Path, index: usize, engine: &str) -> Result<()> {
+pub async fn run(role: Role, folder: &Path, index: usize, engine: &str) -> Result<()> {
     match role {
         Role::Chain => chain(folder).await,
         Role::Node => node(folder, index, engine).await,
@@ -163,7 +189,7 @@ async fn chain(folder: &Path) -> Result<()> {
     let engine = Arc::new(MockEngine::new(MockConfig { model: MODEL.to_owned(), ..MockConfig::default() }));
     let config = MarketConfig {
         nodes: 0,
-        engine,
+        wares: vec![Ware::chat(engine)],
         devnet: atoma_devnet::Config { listen: local(0), ..atoma_devnet::Config::default() },
         folder: folder.join("chain"),
         price: PRICE,
@@ -176,6 +202,10 @@ async fn chain(folder: &Path) -> Result<()> {
     market.drain().await
 }
 
+fn read_size(folder: &Path) -> Result<Size> {
+    Ok(serde_json::from_slice(&std::fs::read(folder.join("size.json"))?)?)
+}
+
 fn read_chain(folder: &Path) -> Result<ChainReady> {
     Ok(serde_json::from_slice(&std::fs::read(folder.join("chain.json"))?)?)
 }
@@ -186,6 +216,7 @@ fn node_folder(folder: &Path, index: usize) -> PathBuf {
 
 async fn node(folder: &Path, index: usize, engine: &str) -> Result<()> {
     let ChainReady { deployment, task } = read_chain(folder)?;
+    let size = read_size(folder)?;
     let folder = node_folder(folder, index);
     let chain = ChainClient::connect(deployment.clone()).await?;
     let wallet = funded_wallet(&deployment, &chain, &folder).await?;
@@ -200,12 +231,11 @@ async fn node(folder: &Path, index: usize, engine: &str) -> Result<()> {
     };
     let id = atoma_node::register_if_needed(&chain, &wallet, &registration).await?;
     let mut config = NodeConfig { listen, ..NodeConfig::test(id, vec![task], &folder) };
-    config.admission.concurrent = 64;
-    let upstream: UpstreamConfig = serde_json::from_value(serde_json::json!({
-        "model": MODEL, "replicas": [engine], "context_tokens": 8_192,
-    }))?;
+    config.admission.concurrent = size.concurrent;
+    let mut upstream = UpstreamConfig::new(MODEL, vec![engine.to_owned()], 8_192);
+    upstream.limits.concurrent = upstream.limits.concurrent.max(u64::try_from(size.concurrent)?);
     let engine = Arc::new(UpstreamEngine::connect(upstream).await?);
-    let handle = spawn_node(&chain, &wallet, &config, engine).await?;
+    let handle = spawn_node(&chain, &wallet, &config, vec![engine]).await?;
     say(&())?;
     told_to_end().await?;
     Ok(handle.drain().await?)
@@ -213,18 +243,21 @@ async fn node(folder: &Path, index: usize, engine: &str) -> Result<()> {
 
 async fn gateway(folder: &Path) -> Result<()> {
     let ChainReady { deployment, .. } = read_chain(folder)?;
+    let size = read_size(folder)?;
     let folder = folder.join("gateway");
     let chain = ChainClient::connect(deployment.clone()).await?;
     let wallet = funded_wallet(&deployment, &chain, &folder).await?;
     let mut config = GatewayConfig { listen: fixed_address(&folder)?, ..GatewayConfig::local(&folder) };
-    config.stacks.units = STACK_UNITS;
+    config.stacks.per_task = size.stacks;
+    config.stacks.open_max = config.stacks.open_max.max(size.stacks.saturating_mul(2));
+    config.stacks.units = size.stack_units;
     config.requests.patience_ms = 5_000;
     let gateway = atoma_gateway::spawn(config, Arc::new(ChainMarket::new(chain, wallet))).await?;
     let key_file = folder.join("key");
     let key = match std::fs::read_to_string(&key_file) {
         Ok(key) => key,
         Err(_) => {
-            let made = gateway.create_key(NewKey { name: "soak".to_owned(), ..NewKey::default() }).await?;
+            let made = gateway.create_key(NewKey { name: "bench".to_owned(), ..NewKey::default() }).await?;
             std::fs::write(&key_file, &made.secret)?;
             made.secret
         }
