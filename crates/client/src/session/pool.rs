@@ -10,6 +10,7 @@ use crate::market::MarketError;
 use crate::route::{Health, Sort};
 use atoma_types::onchain::Stack;
 use atoma_types::{Address, Hash32, NodeId, Price, TaskId, Units};
+use http::StatusCode;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
 use std::sync::{Arc, Mutex};
@@ -342,6 +343,10 @@ impl Inner {
                 Err(Shortage::Busy) => {
                     self.restock(pool);
                     false
+                }
+                Err(Shortage::Dearer) if quote.route.max_price.is_some() => {
+                    let message = "no node has room at the route's max_price: try again, or name a higher one";
+                    return Err(ApiError::new(StatusCode::NOT_FOUND, "no_node_at_price", message));
                 }
                 Err(Shortage::Dearer) => {
                     let message = "no node has room at the accepted price: try again, or accept a higher one";

@@ -47,7 +47,7 @@ async fn only_nodes_that_the_route_allows_are_asked() {
 async fn a_route_never_costs_more_than_it_says() {
     let (_world, _dir, session) = three().await;
     let cheap = Route { max_price: Some(Price(PRICE.0 - 1)), ..Route::default() };
-    assert_eq!(answered_by(&session, cheap, chat(false)).await.unwrap_err().code, "price_rose");
+    assert_eq!(answered_by(&session, cheap, chat(false)).await.unwrap_err().code, "no_node_at_price");
     let enough = Route { max_price: Some(PRICE), sort: Some(Sort::Price), ..Route::default() };
     assert!(answered_by(&session, enough, chat(false)).await.is_ok());
 }

@@ -152,7 +152,7 @@ async fn a_wallet_without_coins_says_so_and_serving_goes_on() {
     let session = open(&world, &dir, policy()).await;
     world.set_poor(true);
     let refused = ask(&session, false).await.unwrap_err();
-    assert_eq!((refused.code, refused.message.as_str()), ("no_stack", "not enough coins"));
+    assert_eq!((refused.code, refused.message.as_str()), ("wallet_empty", "not enough coins"));
     world.set_poor(false);
     ask_often(&session, 1).await;
     world.set_poor(true);
