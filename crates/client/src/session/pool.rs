@@ -345,7 +345,8 @@ impl Inner {
                     false
                 }
                 Err(Shortage::Dearer) if quote.route.max_price.is_some() => {
-                    let message = "no node has room at the route's max_price: try again, or name a higher one";
+                    let message =
+                        "no node has room at the route's max_price: try again, or name a higher one";
                     return Err(ApiError::new(StatusCode::NOT_FOUND, "no_node_at_price", message));
                 }
                 Err(Shortage::Dearer) => {
