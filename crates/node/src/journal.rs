@@ -145,8 +145,7 @@ impl Journal {
     /// Waits, within a bound, for a place in the queue.
     pub(crate) async fn slot(&self) -> Result<Slot, JournalError> {
         match tokio::time::timeout(QUEUE_TIMEOUT, self.queue.place()).await {
-            Ok(Some(place)) => Ok(Slot(place)),
-            Ok(None) => Err(JournalError::Closed),
+            Ok(place) => Ok(Slot(place?)),
             Err(_) => Err(JournalError::Full),
         }
     }

@@ -137,10 +137,10 @@ impl<T> Clone for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// Waits for room; `None` once the queue is closed.
-    pub async fn place(&self) -> Option<Place<T>> {
-        let permit = self.places().acquire_owned().await.ok()?;
-        Some(Place { queue: self.clone(), permit })
+    /// Waits for room.
+    pub async fn place(&self) -> Result<Place<T>, Stopped> {
+        let permit = self.places().acquire_owned().await.map_err(|_| self.0.0.lock().reason())?;
+        Ok(Place { queue: self.clone(), permit })
     }
 
     /// Room, if there is any.

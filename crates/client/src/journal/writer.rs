@@ -101,7 +101,7 @@ impl Writer {
 
     /// Waits for room for one entry.
     pub(super) async fn place(&self) -> Result<WriterPlace, JournalError> {
-        self.queue.place().await.map(WriterPlace).ok_or(JournalError::Closed)
+        Ok(WriterPlace(self.queue.place().await?))
     }
 
     /// The entry is safe from a crash of this process when this returns.
@@ -136,7 +136,7 @@ impl Writer {
     }
 
     async fn send(&self, entry: Entry) -> Result<Ticket<Entry>, JournalError> {
-        let place = self.queue.place().await.ok_or(JournalError::Closed)?;
+        let place = self.queue.place().await?;
         Ok(place.send(entry)?)
     }
 }

@@ -55,7 +55,7 @@ async fn a_stack_is_topped_up_before_it_is_empty() {
 #[tokio::test]
 async fn a_request_that_does_not_fit_any_more_has_the_stack_grow() {
     let (world, dir) = (World::start(&[Manner::Honest]).await, TempDir::new().unwrap());
-    let session = open(&world, &dir, Policy { units: Units(500), ..Policy::default() }).await;
+    let session = open(&world, &dir, Policy { units: Units(700), ..Policy::default() }).await;
     ask_often(&session, 60).await;
     assert!(world.purchases() == 1 && world.growths() > 0);
     let stack = session.channels()[0].0;

@@ -123,7 +123,7 @@ async fn nobody_waits_for_a_thread_that_is_gone() {
     assert!(batches.take(&mut Vec::new()));
     assert!(written.await.is_err());
     drop(batches);
-    assert!(queue.place().await.is_none());
+    assert_eq!(queue.place().await.unwrap_err(), Stopped::Closed);
 }
 
 #[test]
@@ -166,6 +166,7 @@ async fn a_broken_queue_says_why() {
     assert_eq!(take(&mut batches), None);
     drop(batches);
     assert_eq!(queue.flush().await.unwrap_err(), broken);
+    assert_eq!(queue.place().await.unwrap_err(), broken);
 }
 
 #[test]
