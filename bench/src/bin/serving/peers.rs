@@ -9,7 +9,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 /// Longest wait for one to start.
-const TRIES: u32 = 600;
+const TRIES: u32 = 300;
 const PAUSE: Duration = Duration::from_millis(200);
 /// The key that those ask for that check one.
 const KEY: &str = "sk-bench";

@@ -106,9 +106,17 @@ async fn serve_directly(engine: Arc<dyn Engine>) -> Result<String> {
     });
     let router = axum::Router::new()
         .route(Endpoint::ChatCompletions.path(), axum::routing::post(run_directly))
+        // What other gateways look at.
+        .route("/health", axum::routing::get(|| async {}))
+        .route("/v1/models", axum::routing::get(models))
         .with_state(engine);
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(url)
+}
+
+async fn models() -> Response {
+    let models = serde_json::json!({ "object": "list", "data": [{ "id": MODEL, "object": "model", "created": 0, "owned_by": "us" }] });
+    ([("content-type", "application/json")], models.to_string()).into_response()
 }
 
 async fn run_directly(State(engine): State<Arc<dyn Engine>>, body: Bytes) -> Response {

@@ -2,6 +2,7 @@
 
 use crate::ask::{ask, ask_for, open, read};
 use crate::sim::{MODEL, Manner, World, chat, eventually};
+use atoma_client::channel::Summary;
 use atoma_client::request::Endpoint;
 use atoma_client::route::Route;
 use atoma_client::session::Supply;
@@ -115,6 +116,8 @@ async fn grants_spread_over_nodes_and_follow_their_use() {
     assert_eq!((world.purchases(), granted()), (1, vec![1_000, 1_000]));
     ask_often(&session, 120).await;
     eventually("more is granted", async || granted().iter().sum::<u64>() > 2_000).await;
+    let has_room = |summary: &Summary| summary.units_free >= Units(500);
+    eventually("all have room", async || session.channels().iter().all(|one| has_room(&one.2))).await;
     // One that fails is replaced.
     let failing = (0..3).max_by_key(|node| world.requests(*node)).unwrap();
     world.set_manner(failing, Manner::Fails);
