@@ -26,7 +26,7 @@ pub(crate) struct Metrics {
     first_byte: Histogram,
     latency: Histogram,
     /// Where the money was when it was looked at; nothing before.
-    float: Mutex<Option<[(&'static str, &'static str, i64); 5]>>,
+    float: Mutex<Option<[Gauge<i64>; 5]>>,
 }
 
 /// Counts a request as in flight while it lives.
@@ -67,7 +67,7 @@ pub(crate) fn add(counter: &AtomicU64, value: u64) {
 }
 
 /// Name, help and value.
-pub(crate) type Gauge = (&'static str, &'static str, u64);
+pub(crate) type Gauge<T = u64> = (&'static str, &'static str, T);
 
 /// Base units that this process has leased of budgets and balances, and what of them requests in flight hold.
 #[derive(Clone, Copy, Debug, Default)]

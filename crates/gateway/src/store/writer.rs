@@ -581,9 +581,8 @@ async fn sync_when_dirty(wal: PathBuf, dirty: Arc<Notify>) {
         dirty.notified().await;
         tokio::time::sleep(SYNC_WITHIN / 2).await;
         let wal = wal.clone();
-        match tokio::task::spawn_blocking(move || sync(&wal)).await {
-            Ok(Err(error)) => tracing::error!(%error, "cannot sync the database"),
-            _ => {}
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || sync(&wal)).await {
+            tracing::error!(%error, "cannot sync the database");
         }
     }
 }

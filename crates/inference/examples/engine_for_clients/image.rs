@@ -37,7 +37,7 @@ pub(crate) fn size(url: &str) -> Option<(u32, u32)> {
 fn png(width: u32, height: u32, stripe: u64) -> Vec<u8> {
     let mut row = vec![0];
     for byte in 0..width.div_ceil(8) {
-        row.push(if u64::from(byte) / stripe % 2 == 0 { 0xff } else { 0 });
+        row.push(if (u64::from(byte) / stripe).is_multiple_of(2) { 0xff } else { 0 });
     }
     let pixels = row.repeat(usize::try_from(height).unwrap_or(0));
     let mut stream = vec![0x78, 0x01];

@@ -75,7 +75,7 @@ impl Database {
     /// Sequence of the log's newest record that is in it.
     pub(super) fn applied(&self) -> Result<u64, JournalError> {
         let applied = super::read::meta(&self.connection, APPLIED)?;
-        let bytes = applied.map(|bytes| <[u8; 8]>::try_from(bytes)).transpose();
+        let bytes = applied.map(<[u8; 8]>::try_from).transpose();
         let bytes = bytes.map_err(|_| JournalError::Read("the log's place is unreadable".into()))?;
         Ok(bytes.map_or(0, u64::from_le_bytes))
     }
