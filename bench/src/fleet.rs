@@ -19,6 +19,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// How often, and after which pauses, a program is looked for that was killed.
+const RETURN_LOOKS: u32 = 600;
+const RETURN_PAUSE: Duration = Duration::from_millis(100);
+
 /// What the engine's model is called.
 pub const MODEL: &str = "bench";
 
@@ -147,13 +151,24 @@ impl Fleet {
 
     /// Ends gateway and nodes in order, the gateway first.
     pub fn drain(&self) -> Result<Charged> {
-        let gateway = lock(&self.gateway).0.take().context("the gateway does not run")?;
+        let gateway = returned(|| lock(&self.gateway).0.take()).context("the gateway does not run")?;
         let charged = gateway.stop_and_hear()?;
         for node in &self.nodes {
-            lock(node).take().context("a node does not run")?.stop()?;
+            returned(|| lock(node).take()).context("a node does not run")?.stop()?;
         }
         Ok(charged)
     }
+}
+
+/// A program, which may just be starting again.
+fn returned(take: impl Fn() -> Option<Program>) -> Option<Program> {
+    (0..RETURN_LOOKS).find_map(|_| {
+        let program = take();
+        if program.is_none() {
+            std::thread::sleep(RETURN_PAUSE);
+        }
+        program
+    })
 }
 
 fn report(result: Result<()>) {
